@@ -1,0 +1,45 @@
+# make demo | test | check | bench | clean. The first use makes .venv; nothing but Python 3.11 is needed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python $(wildcard tools/pip-*.whl)/pip --disable-pip-version-check --quiet
+JOBS ?= auto
+ARGS ?=
+
+.PHONY: demo test check lint types layers bench docs clean
+
+demo: $(VENV)/.runtime
+	$(BIN)/certferry demo $(ARGS)
+
+test: $(VENV)/.development lint types layers
+	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term $(ARGS)
+
+check: $(VENV)/.development lint types layers
+	$(BIN)/pytest -n $(JOBS) -q -m "not slow" $(ARGS)
+
+lint: $(VENV)/.development
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.development
+	$(BIN)/mypy
+
+layers: $(VENV)/.development
+	$(BIN)/lint-imports
+
+$(BIN)/python:
+	$(PYTHON) -m venv --without-pip $(VENV)
+
+$(VENV)/.runtime: requirements/runtime.lock pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements/runtime.lock
+	printf '%s\n' "$(CURDIR)/src" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/certferry.pth"
+	printf '#!%s\nfrom certferry.cli.main import run\nrun()\n' "$(CURDIR)/$(BIN)/python" > $(BIN)/certferry
+	chmod +x $(BIN)/certferry
+	touch $@
+
+$(VENV)/.development: requirements/development.lock $(VENV)/.runtime
+	$(PIP) install --require-hashes -r requirements/development.lock
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

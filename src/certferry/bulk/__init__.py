@@ -1,0 +1,1 @@
+"""Bulk certificate management: the exchange directory, export, consolidate, import."""

@@ -1,0 +1,1 @@
+"""The certferry command: one module for each noun. Holds no rules."""

@@ -1,0 +1,1 @@
+"""One cluster: nodes, certificates with keys, trust stores, phones, trust lists; its database."""

@@ -1,0 +1,1 @@
+"""Whole networks on loopback: clusters with running nodes, an SFTP server and phones, for the demo and for tests."""

@@ -1,0 +1,1 @@
+"""What certificates mean: purposes, releases, trust stores, roles, import rules. Pure values and rules."""

@@ -1,0 +1,133 @@
+"""An X.509 certificate as trust lists, TVS and trust stores see it: its DER and the fields taken from it once.
+
+Parsing X.509 costs far more than anything else done with a certificate, so a ``Certificate`` is made once and
+passed around; equality and hash are those of the DER.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from hashlib import sha1, sha256
+from typing import Any, Literal, Self
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from certferry.errors import MalformedError
+from certferry.wire.names import name_text
+
+
+class CertificateMalformedError(MalformedError):
+    """The bytes are not a certificate that can be used here."""
+
+    code = "wire.certificate"
+    remedy = "Give one X.509 certificate, DER or PEM, with an RSA or EC key."
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """One certificate.
+
+    ``subject`` and ``issuer`` are in the cluster's text form (``wire.names``); ``serial`` is the magnitude,
+    big-endian, without leading zeros; ``sha256`` is lower-case hex of the DER; ``public_key`` is the PKCS#1
+    RSAPublicKey in DER or, for EC, the uncompressed X9.62 point (what a trust list record carries);
+    ``signature`` is the certificate's own signature value.
+    """
+
+    der: bytes
+    subject: str = field(compare=False)
+    issuer: str = field(compare=False)
+    serial: bytes = field(compare=False)
+    common_name: str = field(compare=False)
+    not_before: datetime = field(compare=False)
+    not_after: datetime = field(compare=False)
+    public_key: bytes = field(compare=False, repr=False)
+    key_kind: Literal["RSA", "EC"] = field(compare=False)
+    key_bits: int = field(compare=False)
+    signature: bytes = field(compare=False, repr=False)
+    sha256: str = field(compare=False)
+
+    @classmethod
+    def parse(cls, der: bytes) -> Self:
+        """Read a DER certificate; raise ``CertificateMalformedError`` when it is none."""
+        data = bytes(der)
+        return cls(data, *_fields(data), sha256=sha256(data).hexdigest())
+
+    @classmethod
+    def from_pem(cls, pem: str | bytes) -> Self:
+        """Read the first certificate of a PEM text; raise ``CertificateMalformedError`` when it has none."""
+        data = pem.encode() if isinstance(pem, str) else pem
+        try:
+            der = x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
+        except ValueError as error:
+            raise CertificateMalformedError(f"not a PEM certificate: {error}") from error
+        return cls.parse(der)
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate) -> Self:
+        """Take over a certificate that the cryptography library holds."""
+        return cls.parse(certificate.public_bytes(Encoding.DER))
+
+    @property
+    def pem(self) -> str:
+        """The certificate as PEM text, with a final newline."""
+        return self.x509.public_bytes(Encoding.PEM).decode()
+
+    @property
+    def x509(self) -> x509.Certificate:
+        """The cryptography library's view, for the parts not held here (extensions, names)."""
+        return x509.load_der_x509_certificate(self.der)
+
+    @property
+    def serial_hex(self) -> str:
+        """The serial as Unified CM prints it in keys and file names: upper-case hex, whole bytes."""
+        return self.serial.hex().upper()
+
+    @property
+    def sha1(self) -> str:
+        """Lower-case hex SHA-1 of the DER, as ``show ctl`` prints it."""
+        return sha1(self.der, usedforsecurity=False).hexdigest()
+
+    @property
+    def is_self_signed(self) -> bool:
+        """Whether subject and issuer are the same name."""
+        return self.x509.subject == self.x509.issuer
+
+
+@lru_cache(maxsize=4096)
+def _fields(der: bytes) -> tuple[Any, ...]:
+    try:
+        loaded = x509.load_der_x509_certificate(der)
+        public_key, kind, bits = _key_fields(loaded.public_key())
+        names = loaded.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        return (
+            name_text(loaded.subject),
+            name_text(loaded.issuer),
+            _magnitude(loaded.serial_number),
+            str(names[0].value) if names else "",
+            loaded.not_valid_before_utc,
+            loaded.not_valid_after_utc,
+            public_key,
+            kind,
+            bits,
+            loaded.signature,
+        )
+    except CertificateMalformedError:
+        raise
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+        raise CertificateMalformedError(f"not a usable X.509 certificate: {error}") from error
+
+
+def _key_fields(key: CertificatePublicKeyTypes) -> tuple[bytes, Literal["RSA", "EC"], int]:
+    if isinstance(key, rsa.RSAPublicKey):
+        return key.public_bytes(Encoding.DER, PublicFormat.PKCS1), "RSA", key.key_size
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint), "EC", key.key_size
+    raise CertificateMalformedError(f"a {type(key).__name__} is neither an RSA nor an EC key")
+
+
+def _magnitude(number: int) -> bytes:
+    return abs(number).to_bytes(max(1, (number.bit_length() + 7) // 8), "big")

@@ -1,0 +1,53 @@
+"""Distinguished names in the text form that Unified CM writes into trust lists, TVS messages and traces.
+
+The order is fixed, ``CN;OU;O;L;ST;C``, joined by ``;`` without a space; attributes of other types are dropped
+(phone-trust 1.5: proven by length arithmetic on published transcripts; that DC parts are dropped is deduced
+from one issuer). Other writers join with ``,`` in DER order, so comparison goes through ``comparable``.
+"""
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+CLUSTER_ORDER = (
+    ("CN", NameOID.COMMON_NAME),
+    ("OU", NameOID.ORGANIZATIONAL_UNIT_NAME),
+    ("O", NameOID.ORGANIZATION_NAME),
+    ("L", NameOID.LOCALITY_NAME),
+    ("ST", NameOID.STATE_OR_PROVINCE_NAME),
+    ("C", NameOID.COUNTRY_NAME),
+)
+_KNOWN = frozenset(label for label, _ in CLUSTER_ORDER)
+
+
+def name_text(name: x509.Name) -> str:
+    """Write ``name`` as the cluster does: ``CN=pub;OU=IST;O=Example;L=Brisbane;ST=QLD;C=AU``."""
+    parts = []
+    for label, oid in CLUSTER_ORDER:
+        parts += [f"{label}={_as_text(attribute.value)}" for attribute in name.get_attributes_for_oid(oid)]
+    return ";".join(parts)
+
+
+def _as_text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
+def comparable(text: str) -> str:
+    """Return a form in which two spellings of one name are equal.
+
+    ``;`` and ``,`` both part attributes, their order does not count, letter case and space around parts do
+    not count, and attributes that the cluster's own form drops are dropped (phone-trust 1.5, its trap).
+    """
+    return _comparable_of(text.rstrip("\0"))
+
+
+def _comparable_of(text: str) -> str:
+    parts = []
+    for piece in text.replace(",", ";").split(";"):
+        label, equals, value = piece.partition("=")
+        label = label.strip().upper()
+        if equals and label in _KNOWN:
+            parts.append(f"{label}={value.strip().strip(chr(34)).strip().casefold()}")
+        elif piece.strip() and not equals and parts:
+            # A comma inside a value ("O=Example, Inc") is not a separator: give the piece back to its value.
+            parts[-1] += f",{piece.strip().casefold()}"
+    return ";".join(sorted(parts))
