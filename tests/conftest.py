@@ -60,7 +60,7 @@ def make_certificate(rsa_key: rsa.RSAPrivateKey) -> MakeCertificate:
     ) -> Certificate:
         key = key or (ec_key if ec else rsa_key)
         start = not_before or datetime(2026, 1, 1, tzinfo=UTC)
-        algorithm: Any = {"sha1": hashes.SHA1, "sha256": hashes.SHA256, "sha512": hashes.SHA512}[hash]()
+        algorithm: Any = {"sha1": hashes.SHA1(), "sha256": hashes.SHA256(), "sha512": hashes.SHA512()}[hash]
         certificate = (
             x509.CertificateBuilder()
             .subject_name(x509_name(subject))

@@ -54,7 +54,7 @@ class Certificate:
     def parse(cls, der: bytes) -> Self:
         """Read a DER certificate; raise ``CertificateMalformedError`` when it is none."""
         data = bytes(der)
-        return cls(data, *_fields(data), sha256=sha256(data).hexdigest())
+        return cls(data, *_fields(data))
 
     @classmethod
     def from_pem(cls, pem: str | bytes) -> Self:
@@ -114,6 +114,7 @@ def _fields(der: bytes) -> tuple[Any, ...]:
             kind,
             bits,
             loaded.signature,
+            sha256(der).hexdigest(),
         )
     except CertificateMalformedError:
         raise
