@@ -11,6 +11,8 @@ from certferry.wire.tlv import (
     ValueLengthError,
     ValueTooLongError,
     number,
+    span,
+    spans,
     text,
     tlv,
 )
@@ -159,3 +161,23 @@ def test_the_longest_value_fits_and_one_byte_more_is_refused() -> None:
     assert len(tlv(9, bytes(65535))) == 65538
     with pytest.raises(ValueTooLongError, match="65536 bytes"):
         tlv(9, bytes(65536))
+
+
+def test_a_number_too_large_for_its_size_is_not_written() -> None:
+    with pytest.raises(ValueTooLongError, match="65536 does not fit the 2 bytes of tag 1"):
+        number(1, 65536, 2)
+
+
+def test_spans_walk_flat_elements_without_copying_them() -> None:
+    data = b"?" + tlv(1, b"ab") + tlv(2, b"")
+    assert list(spans(data, 1, len(data))) == [(1, 4, 6), (2, 9, 9)]
+
+
+def test_a_span_that_ends_beyond_the_bound_is_truncated() -> None:
+    with pytest.raises(TruncatedError, match="tag 1 announces 2 bytes at offset 3 but 1 are left"):
+        span(tlv(1, b"ab"), 0, 4)
+
+
+def test_a_span_without_room_for_its_head_is_truncated() -> None:
+    with pytest.raises(TruncatedError, match="at offset 0 but 2 bytes are left"):
+        span(tlv(1, b"ab"), 0, 2)

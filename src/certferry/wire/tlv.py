@@ -11,13 +11,17 @@ A ``Cursor`` cannot read past its end, and a cursor made from it by ``sub`` or `
 nested lengths hold by construction. Every error names the offset from the start of the whole input.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from struct import Struct
 from typing import Self
 
 from certferry.errors import MalformedError
 
 MAX_VALUE = 0xFFFF
 """The longest value that a 2-byte length can tell."""
+
+_HEAD = Struct(">BH")
 
 
 class TruncatedError(MalformedError):
@@ -42,10 +46,24 @@ class ValueLengthError(MalformedError):
 
 
 class ValueTooLongError(MalformedError):
-    """A value is longer than a 2-byte length can tell, so it cannot be written."""
+    """A value is too long or too large for its place on the wire, so it cannot be written."""
 
     code = "wire.value-too-long"
-    remedy = "Shorten the value to at most 65535 bytes."
+    remedy = "Shorten the value; the sentence before this one names its limit."
+
+
+class TagMissingError(MalformedError):
+    """A header, record or message lacks an element that it cannot do without."""
+
+    code = "wire.tag-missing"
+    remedy = "Fetch the file or message again; if it stays so, its maker left out what every reader needs."
+
+
+class TagRepeatedError(MalformedError):
+    """One element stands twice where it may stand once, so its meaning would depend on the reader."""
+
+    code = "wire.tag-repeated"
+    remedy = "Do not use the file or message: two readers may understand it differently."
 
 
 class TextMalformedError(MalformedError):
@@ -71,13 +89,7 @@ class Element:
     @property
     def text(self) -> str:
         """The value as UTF-8 text without its final NUL; raise ``TextMalformedError`` when it is none."""
-        raw = self.value.removesuffix(b"\0")
-        if 0 in raw:
-            raise TextMalformedError(f"the text of tag {self.tag} at offset {self.offset} has a NUL inside")
-        try:
-            return raw.decode()
-        except UnicodeDecodeError as error:
-            raise TextMalformedError(f"the text of tag {self.tag} at offset {self.offset} is not UTF-8") from error
+        return text_of(self.tag, self.value, self.offset)
 
     def sized(self, *sizes: int) -> Self:
         """Return this element; raise ``ValueLengthError`` unless its value has one of ``sizes`` bytes."""
@@ -170,6 +182,38 @@ class Cursor:
             raise TrailingBytesError(f"{self.remaining} bytes are left over at offset {self.offset}")
 
 
+def span(data: bytes, position: int, end: int) -> tuple[int, int, int]:
+    """Read the TLV head at ``position``: its tag and where its value starts and ends, without copying the value.
+
+    The quick way through long flat files; raise ``TruncatedError`` when the TLV does not end by ``end``.
+    """
+    start = position + _HEAD.size
+    if start > end:
+        raise TruncatedError(f"a tag and a length are needed at offset {position} but {end - position} bytes are left")
+    tag, size = _HEAD.unpack_from(data, position)
+    if start + size > end:
+        raise TruncatedError(f"tag {tag} announces {size} bytes at offset {start} but {end - start} are left")
+    return tag, start, start + size
+
+
+def spans(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Walk the flat TLVs from ``position`` to ``end``, each as ``span`` gives it."""
+    while position < end:
+        tag, start, position = span(data, position, end)
+        yield tag, start, position
+
+
+def text_of(tag: int, value: bytes, offset: int) -> str:
+    """Decode a text value: UTF-8, its final NUL taken off; ``tag`` and ``offset`` are for the error."""
+    raw = value.removesuffix(b"\0")
+    if 0 in raw:
+        raise TextMalformedError(f"the text of tag {tag} at offset {offset} has a NUL inside")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise TextMalformedError(f"the text of tag {tag} at offset {offset} is not UTF-8") from error
+
+
 def tlv(tag: int, value: bytes) -> bytes:
     """Write one TLV; raise ``ValueTooLongError`` when ``value`` has more than 65535 bytes."""
     if len(value) > MAX_VALUE:
@@ -185,5 +229,7 @@ def text(tag: int, value: str) -> bytes:
 
 
 def number(tag: int, value: int, size: int) -> bytes:
-    """Write an unsigned integer of ``size`` bytes."""
+    """Write an unsigned integer of ``size`` bytes; raise ``ValueTooLongError`` when it does not fit."""
+    if not 0 <= value < 1 << 8 * size:
+        raise ValueTooLongError(f"{value} does not fit the {size} bytes of tag {tag}")
     return tlv(tag, value.to_bytes(size, "big"))
