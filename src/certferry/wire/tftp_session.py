@@ -1,0 +1,289 @@
+"""One TFTP transfer as seen by either side, without sockets and without a clock.
+
+The protocol is a lock-step: each packet is the answer to the one before it, and the side that waits repeats its
+last packet when nothing came in time. Both sessions therefore hold one packet (``the one to repeat``), the packet
+they wait for, and a deadline::
+
+    SendSession (server)                      ReceiveSession (client)
+    ---------------------------------------   -----------------------------------------------
+    sends           waits for                 sends             waits for
+    OACK            ACK 0                     RRQ               OACK, or DATA 1
+    DATA n          ACK n                     ACK n             DATA n+1
+    last DATA       ACK -> done               last ACK          nothing: done
+
+Only the *awaited* acknowledgment makes the sender send: a repeated, late or foreign one makes it send nothing, so a
+doubled packet never doubles the rest of the transfer (the sorcerer's apprentice, RFC 1123 4.2.3.1). The receiver
+does acknowledge a repeated block again: its acknowledgment may be what was lost.
+
+Block numbers are 16 bits and wrap from 65,535 to 0, so that files above 32 MB fit 512-byte blocks (phone-trust 5.2).
+A caller asks ``next_deadline()`` and calls ``expired(now)`` when it has passed; every returned packet is to be sent.
+"""
+
+from struct import Struct
+
+from certferry.wire import tftp
+from certferry.wire.tftp import (
+    DEFAULT_BLKSIZE,
+    NO_OPTIONS,
+    Ack,
+    Data,
+    ErrorCode,
+    ErrorPacket,
+    Mode,
+    Opcode,
+    OptionAck,
+    Options,
+    ReadRequest,
+)
+
+_HEAD = Struct(">HH")
+_ERROR = Opcode.ERROR.to_bytes(2, "big")
+_WRAP = 0xFFFF
+_GRACE = 60.0
+_SLOWEST_BLOCK = 0.5
+LARGEST_FILE = 256 * 1024 * 1024
+
+
+def to_netascii(text: bytes) -> bytes:
+    """Write line ends as CR LF and a bare CR as CR NUL (RFC 764)."""
+    return text.replace(b"\r", b"\r\0").replace(b"\n", b"\r\n")
+
+
+def from_netascii(text: bytes) -> bytes:
+    """Undo ``to_netascii``."""
+    return text.replace(b"\r\n", b"\n").replace(b"\r\0", b"\r")
+
+
+class SendSession:
+    """A server sends one file.
+
+    ``timeout`` is the seconds before a packet is repeated, unless the peer asked for its own; ``tries`` is how often
+    one packet is sent in all. A peer that acknowledges as slowly as it can is cut after a minute plus half a second
+    for each block, so that it can't hold its place for ever.
+    """
+
+    __slots__ = (
+        "_awaited",
+        "_blksize",
+        "_block",
+        "_content",
+        "_deadline",
+        "_last_block",
+        "_last_moment",
+        "_packet",
+        "_timeout",
+        "_tries",
+        "_tries_left",
+        "done",
+        "failed",
+    )
+
+    def __init__(
+        self, request: ReadRequest, content: bytes, now: float, *, timeout: float = 1.0, tries: int = 5
+    ) -> None:
+        self.done = False
+        self.failed = False
+        self._content = content if request.mode == "octet" else to_netascii(content)
+        granted = _granted(request.options, len(self._content))
+        self._blksize = granted.blksize or DEFAULT_BLKSIZE
+        self._last_block = len(self._content) // self._blksize + 1
+        self._timeout = float(granted.timeout or timeout)
+        self._tries = tries
+        self._last_moment = now + _GRACE + _SLOWEST_BLOCK * self._last_block
+        self._block = 0
+        self._packet = OptionAck(granted).encode() if granted else b""
+        self._awaited = _HEAD.pack(Opcode.ACK, 0)
+        self._arm(now)
+
+    def start(self, now: float) -> list[bytes]:
+        """Return the first packet: the option acknowledgment, or block 1 when no option was granted."""
+        if not self._packet:
+            return self._send_next(now)
+        self._arm(now)
+        return [self._packet]
+
+    def receive(self, packet: bytes, now: float) -> list[bytes]:
+        """Take a packet of the peer; what is not the awaited acknowledgment is passed over, an error ends it all."""
+        if self.done or self.failed:
+            return []
+        if packet == self._awaited:
+            return self._send_next(now)
+        if packet[:2] == _ERROR:
+            self.failed = True
+        return []
+
+    def next_deadline(self) -> float | None:
+        """When ``expired`` is to be called; None once the transfer is over."""
+        return None if self.done or self.failed else self._deadline
+
+    def expired(self, now: float) -> list[bytes]:
+        """Repeat the last packet if its time is up; give up after the last try."""
+        if self.done or self.failed or now < self._deadline:
+            return []
+        self._tries_left -= 1
+        if self._tries_left <= 0 or now >= self._last_moment:
+            self.failed = True
+            return []
+        self._set_deadline(now)
+        return [self._packet]
+
+    def _send_next(self, now: float) -> list[bytes]:
+        if self._block == self._last_block:
+            self.done = True
+            return []
+        start = self._block * self._blksize
+        self._block += 1
+        number = self._block & _WRAP
+        self._packet = _HEAD.pack(Opcode.DATA, number) + self._content[start : start + self._blksize]
+        self._awaited = _HEAD.pack(Opcode.ACK, number)
+        self._arm(now)
+        return [self._packet]
+
+    def _arm(self, now: float) -> None:
+        self._tries_left = self._tries
+        self._set_deadline(now)
+
+    def _set_deadline(self, now: float) -> None:
+        self._deadline = min(now + self._timeout, self._last_moment)
+
+
+def _granted(asked: Options, size: int) -> Options:
+    return asked if asked.tsize is None else Options(asked.blksize, asked.timeout, size)
+
+
+class ReceiveSession:
+    """A client fetches one file; ``content`` is the file once ``done``.
+
+    When ``failed``, ``error`` is the error packet that ended the transfer, received or sent; None when the peer fell
+    silent. A file above ``limit`` bytes is refused.
+    """
+
+    __slots__ = (
+        "_blksize",
+        "_content",
+        "_deadline",
+        "_expected",
+        "_limit",
+        "_negotiated",
+        "_packet",
+        "_request",
+        "_timeout",
+        "_tries",
+        "_tries_left",
+        "done",
+        "error",
+        "failed",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        mode: Mode = "octet",
+        options: Options = NO_OPTIONS,
+        timeout: float = 0.5,
+        tries: int = 5,
+        limit: int = LARGEST_FILE,
+    ) -> None:
+        self.done = False
+        self.failed = False
+        self.error: ErrorPacket | None = None
+        self._request = ReadRequest(name, mode, options)
+        self._content = bytearray()
+        self._blksize = DEFAULT_BLKSIZE
+        self._expected = 1
+        self._negotiated = False
+        self._timeout = timeout
+        self._tries = tries
+        self._tries_left = tries
+        self._limit = limit
+        self._packet = self._request.encode()
+        self._deadline = 0.0
+
+    @property
+    def content(self) -> bytes:
+        """What arrived so far, in the mode's own line ends undone."""
+        data = bytes(self._content)
+        return data if self._request.mode == "octet" else from_netascii(data)
+
+    def start(self, now: float) -> list[bytes]:
+        """Return the request."""
+        return self._send(self._packet, now)
+
+    def receive(self, packet: bytes, now: float) -> list[bytes]:
+        """Take a packet of the peer; what is no answer to the last one sent is passed over."""
+        if self.failed:
+            return []
+        try:
+            answer = tftp.parse(packet)
+        except tftp.TftpMalformedError:
+            return []
+        if isinstance(answer, Data):
+            return self._take_block(answer, now)
+        if self.done:
+            return []
+        if isinstance(answer, OptionAck):
+            return self._take_options(answer.options, now)
+        if isinstance(answer, ErrorPacket):
+            self.failed, self.error = True, answer
+        return []
+
+    def next_deadline(self) -> float | None:
+        """When ``expired`` is to be called; None once the transfer is over."""
+        return None if self.done or self.failed else self._deadline
+
+    def expired(self, now: float) -> list[bytes]:
+        """Repeat the last packet if its time is up; give up after the last try."""
+        if self.done or self.failed or now < self._deadline:
+            return []
+        self._tries_left -= 1
+        if self._tries_left <= 0:
+            self.failed = True
+            return []
+        self._deadline = now + self._timeout
+        return [self._packet]
+
+    def _take_block(self, data: Data, now: float) -> list[bytes]:
+        if self._expected > 1 and data.block == (self._expected - 1) & _WRAP:
+            return [self._packet]
+        if self.done or data.block != self._expected & _WRAP:
+            return []
+        if len(data.payload) > self._blksize:
+            return self._refuse(ErrorCode.ILLEGAL_OPERATION, f"a block of {len(data.payload)} bytes")
+        if len(self._content) + len(data.payload) > self._limit:
+            return self._refuse(ErrorCode.DISK_FULL, f"the file is above {self._limit} bytes")
+        self._content += data.payload
+        self._expected += 1
+        self.done = len(data.payload) < self._blksize
+        return self._send(Ack(data.block).encode(), now)
+
+    def _take_options(self, granted: Options, now: float) -> list[bytes]:
+        if self._expected > 1:
+            return []
+        if not self._may_grant(granted):
+            return self._refuse(ErrorCode.OPTION_REFUSED, "an option that was not asked for")
+        if (granted.tsize or 0) > self._limit:
+            return self._refuse(ErrorCode.DISK_FULL, f"the file is above {self._limit} bytes")
+        if self._negotiated:
+            return [self._packet]
+        self._negotiated = True
+        self._blksize = granted.blksize or DEFAULT_BLKSIZE
+        return self._send(Ack(0).encode(), now)
+
+    def _may_grant(self, granted: Options) -> bool:
+        asked = self._request.options
+        return (
+            (granted.blksize is None or granted.blksize <= (asked.blksize or 0))
+            and (granted.timeout is None or granted.timeout == asked.timeout)
+            and (granted.tsize is None or asked.tsize is not None)
+        )
+
+    def _refuse(self, code: ErrorCode, message: str) -> list[bytes]:
+        self.failed, self.error = True, ErrorPacket(code, message)
+        return [self.error.encode()]
+
+    def _send(self, packet: bytes, now: float) -> list[bytes]:
+        self._packet = packet
+        self._tries_left = self._tries
+        self._deadline = now + self._timeout
+        return [packet]
