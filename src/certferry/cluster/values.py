@@ -113,6 +113,9 @@ class CallManagerGroup:
     members: tuple[str, ...]
 
 
+DEFAULT_MODEL = "8861"
+
+
 @dataclass(frozen=True, slots=True)
 class Phone:
     """A phone the cluster knows: device name ``SEP<MAC>``, model number such as 8861, its CallManager group.
@@ -121,7 +124,20 @@ class Phone:
     """
 
     device: str
-    model: str = "8861"
+    model: str = DEFAULT_MODEL
     group: str = "Default"
     secure: bool = False
     description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One applied change to the trust stores: who, when, what; ``changes`` lists only what really changed."""
+
+    id: str
+    at: datetime
+    actor: str
+    action: str
+    changes: tuple[TrustChange, ...]
+    details: Mapping[str, object]
+    undone: bool

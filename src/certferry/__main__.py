@@ -1,0 +1,5 @@
+"""``python -m certferry``."""
+
+from certferry.cli.main import run
+
+run()

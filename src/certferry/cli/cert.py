@@ -1,0 +1,217 @@
+"""``certferry cert``: what OS Administration > Security > Certificate Management does."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from certferry.cli.files import read_file, write_file
+from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, open_cluster, output
+from certferry.cluster.certificate_search import CertificateNotFoundError, file_name, find_entry
+from certferry.cluster.cluster import Cluster
+from certferry.cluster.trust_stores import TrustEntryOwnError
+from certferry.cluster.values import Identity, TrustChange, TrustEntry
+from certferry.errors import Refusal
+from certferry.trust.purpose import Purpose, Store
+from certferry.trust.store_rules import HeldCertificate, decide
+from certferry.wire.certificate import Certificate
+
+app = typer.Typer(help="The certificates of a cluster and its trust stores.", no_args_is_help=True)
+
+StoreOption = Annotated[Store | None, typer.Option("--store", help="A trust store, such as Phone-SAST-trust.")]
+NodeOption = Annotated[str | None, typer.Option("--node", help="A node's name; the publisher when left out.")]
+Reference = Annotated[
+    str, typer.Argument(help="A purpose (CallManager, tomcat, ...) or, with --store, file name, serial, SHA-256 or CN.")
+]
+
+
+class UploadRefusedError(Refusal):
+    """The store's rules do not take the certificate."""
+
+    code = "cert.upload-refused"
+    remedy = "Give another certificate, or delete the one that stands against it first."
+
+
+@app.command("list")
+def list_(
+    store: StoreOption = None,
+    node: Annotated[str | None, typer.Option("--node", help="Only the certificates of this node.")] = None,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the cluster's own certificates and what its trust stores hold."""
+    out = output(as_json)
+    opened = open_cluster(cluster)
+    own = [] if store else [each for each in opened.identities() if node is None or each.node in (node, None)]
+    entries = [] if node and not store else opened.trust_entries(store)
+    out.data({"own": [_own(each) for each in own], "trust": [_entry(opened, entry) for entry in entries]})
+    if own:
+        rows = [
+            (each.purpose, each.node or "all nodes", each.certificate.common_name, *_dates(each.certificate))
+            for each in own
+        ]
+        out.table(("own certificate", "node", "common name", "key", "expires", "serial", "sha256"), rows)
+        out.text("")
+    held = [
+        (entry.store, file_name(entry.certificate, opened.release), entry.origin or "own", *_dates(entry.certificate))
+        for entry in entries
+    ]
+    out.table(("trust store", "file", "from", "key", "expires", "serial", "sha256"), held)
+
+
+@app.command()
+def show(
+    reference: Reference,
+    store: StoreOption = None,
+    node: NodeOption = None,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one certificate with all fields."""
+    out = output(as_json)
+    certificate = _find(open_cluster(cluster), reference, store, node)
+    out.data({**_certificate(certificate), "pem": certificate.pem})
+    for name, value in _certificate(certificate).items():
+        out.text(f"{name:<12} {value}")
+    out.text(f"\n{certificate.pem}")
+
+
+@app.command()
+def download(
+    reference: Reference,
+    to: Annotated[str, typer.Option("--to", help="File to write, or - for standard output.")] = "-",
+    der: Annotated[bool, typer.Option("--der", help="Write DER instead of PEM.")] = False,
+    store: StoreOption = None,
+    node: NodeOption = None,
+    cluster: ClusterOption = None,
+) -> None:
+    """Write one certificate to a file; never its key."""
+    certificate = _find(open_cluster(cluster), reference, store, node)
+    write_file(to, certificate.der if der else certificate.pem.encode())
+
+
+@app.command()
+def regenerate(
+    purpose: Annotated[Purpose, typer.Argument(help="Which certificate.")],
+    node: NodeOption = None,
+    yes: YesOption = False,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a new key and self-signed certificate in place of the present one."""
+    out = output(as_json)
+    opened = open_cluster(cluster)
+    old = opened.identity(purpose, node)
+    confirm(
+        out, f"Replace {purpose} of {old.node or 'the whole cluster'}, serial {old.certificate.serial_hex}?", yes=yes
+    )
+    new, rebuilt = opened.regenerate(purpose, node)
+    text = f"Successfully regenerated certificate for {purpose}, serial {new.certificate.serial_hex}."
+    if rebuilt:
+        text += f"\nRebuilt: {', '.join(rebuilt)}."
+    out.data({"regenerated": _own(new), "rebuilt": rebuilt}, text)
+    out.note("Clusters that exchange certificates with this one need: bulk export, consolidate, and import there.")
+
+
+@app.command()
+def upload(
+    file: Annotated[Path, typer.Argument(help="A certificate, PEM or DER.")],
+    store: Annotated[Store, typer.Option("--store", help="The trust store it goes to.")],
+    description: Annotated[str, typer.Option(help="A remark to keep with it.")] = "",
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a certificate into a trust store, by the store's rules."""
+    out = output(as_json)
+    opened = open_cluster(cluster)
+    certificate = read_certificate(file)
+    held = [HeldCertificate(entry.certificate, entry.origin) for entry in opened.trust_entries(store)]
+    decision = decide(certificate, held, "upload", datetime.now(UTC))
+    if decision.action == "refuse":
+        raise UploadRefusedError(f"{file} does not go into {store}: {decision.reason}")
+    changes = [TrustChange("remove", store, displaced) for displaced in decision.displaced]
+    if decision.action != "skip":
+        changes.append(TrustChange("add", store, certificate, "upload", description))
+        opened.change_trust(changes, action="upload", details={"file": file.name, "store": store.value})
+    result = {"action": decision.action, "store": store.value, "reason": decision.reason, **_certificate(certificate)}
+    out.data(result, f"{decision.action}: {certificate.common_name} in {store} ({decision.reason})")
+    for warning in decision.warnings:
+        out.say(f"[yellow]warning[/yellow] {warning}")
+
+
+@app.command()
+def delete(
+    reference: Annotated[str, typer.Argument(help="File name, serial, SHA-256 or common name.")],
+    store: Annotated[Store, typer.Option("--store", help="The trust store it is taken from.")],
+    yes: YesOption = False,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a certificate out of a trust store, on all nodes."""
+    out = output(as_json)
+    opened = open_cluster(cluster)
+    entry = find_entry(opened.trust_entries(store), reference, opened.release)
+    if entry.is_own:
+        raise TrustEntryOwnError(
+            f"{entry.certificate.common_name} in {store} is one of this cluster's own certificates"
+        )
+    confirm(
+        out, f"Delete {entry.certificate.common_name}, serial {entry.certificate.serial_hex}, from {store}?", yes=yes
+    )
+    change = TrustChange("remove", store, entry.certificate)
+    undo = opened.change_trust([change], action="delete", details={"store": store.value})
+    deleted = {"deleted": _entry(opened, entry), "undo": undo}
+    out.data(deleted, f"Deleted from {store}. Take it back with: certferry bulk undo {undo}")
+
+
+def read_certificate(file: Path) -> Certificate:
+    """Read a certificate file, PEM or DER."""
+    data = read_file(file)
+    return Certificate.from_pem(data) if b"-----BEGIN" in data else Certificate.parse(data)
+
+
+def _find(opened: Cluster, reference: str, store: Store | None, node: str | None) -> Certificate:
+    if store is not None:
+        return find_entry(opened.trust_entries(store), reference, opened.release).certificate
+    for purpose in Purpose:
+        if purpose.casefold() == reference.casefold():
+            return opened.identity(purpose, opened.node(node).name if node else None).certificate
+    raise CertificateNotFoundError(f"{reference!r} is none of {', '.join(Purpose)}")
+
+
+def _own(identity: Identity) -> dict[str, Any]:
+    return {"purpose": identity.purpose.value, "node": identity.node, **_certificate(identity.certificate)}
+
+
+def _entry(opened: Cluster, entry: TrustEntry) -> dict[str, Any]:
+    return {
+        "store": entry.store.value,
+        "file": file_name(entry.certificate, opened.release),
+        "from": entry.origin,
+        "own": entry.is_own,
+        "added_at": entry.added_at,
+        "description": entry.description,
+        **_certificate(entry.certificate),
+    }
+
+
+def _certificate(certificate: Certificate) -> dict[str, Any]:
+    return {
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "serial": certificate.serial_hex,
+        "not_before": certificate.not_before,
+        "not_after": certificate.not_after,
+        "key": f"{certificate.key_kind} {certificate.key_bits}",
+        "sha256": certificate.sha256,
+    }
+
+
+def _dates(certificate: Certificate) -> tuple[str, str, str, str]:
+    return (
+        f"{certificate.key_kind} {certificate.key_bits}",
+        f"{certificate.not_after:%Y-%m-%d}",
+        certificate.serial_hex,
+        certificate.sha256[:16],
+    )

@@ -1,0 +1,171 @@
+"""``certferry cluster``: create a cluster, see it, set its enterprise parameters and ports."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from certferry.cli.options import ClusterOption, JsonOption, given, open_cluster, output
+from certferry.cluster.cluster import Cluster, ClusterSpec
+from certferry.cluster.issuing import Organisation
+from certferry.cluster.nodes import parse_node
+from certferry.cluster.parameters import PARAMETERS
+from certferry.cluster.values import CallManagerGroup, Service
+from certferry.errors import UsageError
+from certferry.trust.release import Release
+from certferry.wire.trust_list import TrustList
+
+app = typer.Typer(help="Create and configure a cluster.", no_args_is_help=True)
+
+
+DEFAULT_ORGANISATION = Organisation()
+
+
+class PortInvalidError(UsageError):
+    """A port setting that cannot be."""
+
+    code = "cli.port-invalid"
+    remedy = "Write it as 'certferry cluster set port.NODE.SERVICE NUMBER', service tftp, tvs, http, sip or sips."
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="The cluster's name; it stands in the names of exported files.")],
+    node: Annotated[
+        list[str], typer.Option("--node", help="NAME=ADDRESS:ROLES; roles publisher,tftp,tvs,capf,callmanager.")
+    ],
+    release: Annotated[str, typer.Option(help="10.0 to 15, such as 10.5.2 or 12.5.1.")],
+    secure: Annotated[bool, typer.Option("--secure", help="Mixed mode: the cluster has a CTL.")] = False,
+    organisation: Annotated[str, typer.Option(help="O of every certificate.")] = DEFAULT_ORGANISATION.name,
+    unit: Annotated[str, typer.Option(help="OU of every certificate.")] = DEFAULT_ORGANISATION.unit,
+    itl_recovery_per_node: Annotated[
+        bool,
+        typer.Option("--itlrecovery-per-node", help="One ITLRecovery for each node, as some clusters before 12.5."),
+    ] = False,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Create a cluster: its certificates, trust stores and trust lists, in the folder --cluster (else ./NAME)."""
+    out = output(as_json)
+    folder = Path(cluster or given.cluster or name)
+    spec = ClusterSpec(
+        name,
+        Release.parse(release),
+        [parse_node(text) for text in node],
+        secure=secure,
+        organisation=Organisation(unit=unit, name=organisation),
+        itl_recovery_per_node=itl_recovery_per_node,
+    )
+    made = Cluster.create(folder, spec)
+    out.data(
+        _describe(made), f"Cluster {name} stands in {folder}. See it with: certferry cluster show --cluster {folder}"
+    )
+
+
+@app.command()
+def show(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
+    """Show a cluster: release, mode, nodes, parameters, groups, trust lists."""
+    out = output(as_json)
+    opened = open_cluster(cluster)
+    described = _describe(opened)
+    out.data(described)
+    out.text(f"{described['name']}  release {described['release']}  {described['security_mode']}")
+    out.text("")
+    rows = [
+        (each["name"], each["address"], ", ".join(each["roles"]), _ports(each["ports"])) for each in described["nodes"]
+    ]
+    out.table(("node", "address", "roles", "ports"), rows)
+    out.text("")
+    out.table(
+        ("enterprise parameter", "key", "value"),
+        [(PARAMETERS[k].title, k, v) for k, v in described["parameters"].items()],
+    )
+    out.text("")
+    out.table(
+        ("CallManager group", "members"), [(each["name"], ", ".join(each["members"])) for each in described["groups"]]
+    )
+    out.text("")
+    lists = [
+        (each["kind"], each["node"], each["records"], each["bytes"], each["signer"])
+        for each in described["trust_lists"]
+    ]
+    out.table(("trust list", "node", "records", "bytes", "signer"), lists)
+
+
+@app.command("set")
+def set_(
+    key: Annotated[str, typer.Argument(help="An enterprise parameter, port.NODE.SERVICE, or group.NAME.")],
+    value: Annotated[str, typer.Argument(help="The new value; for a group its nodes in order, parted by commas.")],
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Set an enterprise parameter, a service's port or a CallManager group."""
+    out = output(as_json)
+    opened = open_cluster(cluster)
+    rebuilt: tuple[str, ...] = ()
+    if key.startswith("port."):
+        _set_port(opened, key, value)
+    elif key.startswith("group."):
+        members = tuple(member.strip() for member in value.split(","))
+        opened.put_group(CallManagerGroup(key.removeprefix("group."), members))
+    else:
+        rebuilt = opened.set_parameter(key, value)
+    text = f"{key} is now {value}."
+    if rebuilt:
+        text += f" Rebuilt: {', '.join(rebuilt)}. Phones take them at their next reset."
+    out.data({"key": key, "value": value, "rebuilt": rebuilt}, text)
+
+
+def _set_port(opened: Cluster, key: str, value: str) -> None:
+    node, dot, service = key.removeprefix("port.").rpartition(".")
+    if not dot or service not in tuple(Service) or not value.isdecimal() or not 0 < int(value) < 65536:  # noqa: PLR2004
+        raise PortInvalidError(f"{key} {value} does not name a node, a service and a port")
+    opened.set_port(opened.node(node).name, Service(service), int(value))
+
+
+def _ports(ports: dict[str, int]) -> str:
+    return " ".join(f"{service}:{port}" for service, port in ports.items())
+
+
+def _describe(opened: Cluster) -> dict[str, Any]:
+    parameters = opened.parameters()
+    return {
+        "name": opened.name,
+        "release": str(opened.release),
+        "security_mode": opened.security_mode.value,
+        "location": str(opened.location.folder),
+        "nodes": [
+            {
+                "name": node.name,
+                "address": node.address,
+                "roles": sorted(node.roles),
+                "ports": {service.value: port for service, port in node.ports.items()},
+            }
+            for node in opened.nodes()
+        ],
+        "parameters": parameters,
+        "groups": [{"name": group.name, "members": list(group.members)} for group in opened.groups()],
+        "trust_lists": list(_trust_lists(opened)),
+        "phones": len(opened.phones()),
+        "version": opened.version(),
+        "served": opened.served(),
+    }
+
+
+def _trust_lists(opened: Cluster) -> list[dict[str, Any]]:
+    wanted = [("CTL", None), *(("ITL", node.name) for node in opened.tftp_nodes())]
+    described = []
+    for kind, node in wanted:
+        data = opened.trust_list("CTL" if kind == "CTL" else "ITL", node)
+        if data is not None:
+            parsed = TrustList.parse(data)
+            described.append(
+                {
+                    "kind": kind,
+                    "node": node or "all",
+                    "records": len(parsed.records),
+                    "bytes": len(data),
+                    "signer": parsed.header.subject,
+                }
+            )
+    return described

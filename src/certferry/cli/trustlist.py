@@ -1,0 +1,96 @@
+"""``certferry trustlist``: decode and judge a CTL or ITL from a file or straight from a TFTP node."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from certferry.cli.files import read_place
+from certferry.cli.options import JsonOption, output
+from certferry.trust.list_check import check_list, signature_of
+from certferry.wire.listing import listing
+from certferry.wire.roles import role_text
+from certferry.wire.trust_list import TrustList, TrustRecord
+
+app = typer.Typer(help="Decode and verify CTL and ITL files.", no_args_is_help=True)
+
+VERIFICATION_FAILED = 4
+Place = Annotated[
+    str, typer.Argument(metavar="FILE|URL", help="A file, tftp://HOST[:PORT]/NAME or http://HOST:6970/NAME.")
+]
+
+
+@app.command()
+def show(file: Place, as_json: JsonOption = False) -> None:
+    """Decode a trust list and print it as 'show ctl' and 'show itl' do."""
+    out = output(as_json)
+    data = read_place(file)
+    parsed = TrustList.parse(data)
+    signature = signature_of(data, parsed)
+    out.data(_describe(data, parsed, signature))
+    if not out.as_json:
+        modified = datetime.fromtimestamp(parsed.header.timestamp or 0, UTC).astimezone()
+        out.text(listing(data, _kind(parsed), signature == "valid", f"{modified:%a %b %d %H:%M:%S %Z %Y}"))
+
+
+@app.command()
+def verify(
+    file: Place,
+    trusted: Annotated[
+        str | None,
+        typer.Option("--trusted", metavar="FILE|URL", help="A list a phone holds: would it accept this one?"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check signature, signer, size and validity; exit 4 when a check fails."""
+    out = output(as_json)
+    data = read_place(file)
+    held = TrustList.parse(read_place(trusted)) if trusted else None
+    checks = check_list(data, datetime.now(UTC), held)
+    ok = all(check.verdict in ("pass", "warn") for check in checks)
+    described = [
+        {"id": c.id, "title": c.title, "verdict": c.verdict, "evidence": c.evidence, "remedy": c.remedy} for c in checks
+    ]
+    out.data({"ok": ok, "checks": described})
+    out.table(("verdict", "check", "evidence"), [(c.verdict, c.title, c.evidence) for c in checks])
+    for check in checks:
+        if check.remedy:
+            out.text(f"\n{check.verdict}: {check.title}\n  {check.remedy}")
+    if not ok:
+        raise typer.Exit(VERIFICATION_FAILED)
+
+
+def _kind(parsed: TrustList) -> Any:
+    name = parsed.header.filename.upper()
+    if name.startswith("CTL"):
+        return "CTL"
+    # An extended or renamed ITL is still an ITL; only the CTL knows no TVS.
+    return "ITL"
+
+
+def _describe(data: bytes, parsed: TrustList, signature: str) -> dict[str, Any]:
+    header = parsed.header
+    return {
+        "kind": _kind(parsed),
+        "version": ".".join(map(str, header.version)),
+        "filename": header.filename,
+        "timestamp": header.timestamp,
+        "digest": {"SHA1": "SHA-1", "SHA256": "SHA-256", "SHA512": "SHA-512"}[header.digest.name],
+        "signer": {"subject": header.subject, "issuer": header.issuer, "serial": header.serial.hex().upper()},
+        "signature": signature,
+        "bytes": len(data),
+        "records": [_record(record) for record in parsed.records],
+    }
+
+
+def _record(record: TrustRecord) -> dict[str, Any]:
+    return {
+        "role": role_text(record.role),
+        "subject": record.subject,
+        "issuer": record.issuer,
+        "serial": record.serial.hex().upper() if record.serial else record.serial,
+        "dns_name": record.dns_name,
+        "ip_address": record.ip_address,
+        "sha256": record.parsed.sha256 if record.certificate else None,
+        "emptied": record.is_emptied,
+    }

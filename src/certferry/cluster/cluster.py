@@ -1,0 +1,332 @@
+"""One cluster: what an administrator of a publisher can see and do, without any network.
+
+Every change is one transaction: what was asked, the trust lists that follow from it, the audit line and the change
+version that tells running nodes to load anew.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from getpass import getuser
+from pathlib import Path
+from typing import Self
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from sqlalchemy import Connection, insert
+
+from certferry.cluster import audit, database, identities, nodes, parameters, phones, schema, trust_lists, trust_stores
+from certferry.cluster.database import Database
+from certferry.cluster.identities import OwnCertificate
+from certferry.cluster.issuing import FreshKeys, KeySource, Organisation, PrivateKey, locally_significant
+from certferry.cluster.location import ClusterLocation
+from certferry.cluster.sealing import Seal
+from certferry.cluster.values import (
+    CallManagerGroup,
+    HistoryEntry,
+    Identity,
+    Node,
+    NodeRole,
+    Phone,
+    SecurityMode,
+    Service,
+    TrustChange,
+    TrustEntry,
+)
+from certferry.trust.purpose import Purpose, Store
+from certferry.trust.release import Release
+from certferry.wire.certificate import Certificate
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """What a new cluster is to be."""
+
+    name: str
+    release: Release
+    nodes: Sequence[Node]
+    secure: bool = False
+    organisation: Organisation = field(default_factory=Organisation)
+    itl_recovery_per_node: bool = False
+
+
+class Cluster:
+    """A cluster, opened. Safe to use from several threads and processes; each call is its own transaction."""
+
+    def __init__(
+        self, location: ClusterLocation, *, keys: KeySource | None = None, clock: Callable[[], datetime] = _now
+    ) -> None:
+        self.location = location.must_exist()
+        self._database = Database(location.database)
+        self._database.check()
+        self._seal = Seal.load(location.key_file)
+        self._keys: KeySource = keys or FreshKeys()
+        self._clock = clock
+        with self._database.read() as connection:
+            self.name = database.fact(connection, "name") or ""
+            self.release = Release.parse(database.fact(connection, "release") or "")
+
+    @classmethod
+    def create(
+        cls, folder: Path, spec: ClusterSpec, *, keys: KeySource | None = None, clock: Callable[[], datetime] = _now
+    ) -> Self:
+        """Make a cluster in ``folder``: database, key file, certificates, stores, trust lists.
+
+        Raises ``ClusterExistsError``, ``NodeInvalidError``. Nothing is left behind when it fails.
+        """
+        nodes.check_nodes(spec.nodes)
+        location = ClusterLocation.parse(folder).must_not_exist()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            _found(location, spec, keys or FreshKeys(), clock())
+        except BaseException:
+            _remove_remains(location)
+            raise
+        return cls(location, keys=keys, clock=clock)
+
+    @classmethod
+    def open(cls, location: str | Path) -> Self:
+        """Open the cluster in a folder; raises ``ClusterMissingError``, ``DatabaseForeignError``, ``SealError``."""
+        return cls(ClusterLocation.parse(location))
+
+    def close(self) -> None:
+        """Give back what the database holds open."""
+        self._database.close()
+
+    # --- what the cluster is
+
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes, the publisher first."""
+        with self._database.read() as connection:
+            return nodes.read_nodes(connection)
+
+    def node(self, name: str) -> Node:
+        """The node called ``name``; raises ``NodeUnknownError``."""
+        return nodes.find_node(self.nodes(), name)
+
+    @property
+    def publisher(self) -> Node:
+        """The publisher."""
+        return self.nodes()[0]
+
+    def tftp_nodes(self) -> tuple[Node, ...]:
+        """The nodes that run TFTP, in cluster order."""
+        return tuple(node for node in self.nodes() if NodeRole.TFTP in node.roles)
+
+    def parameters(self) -> dict[str, str]:
+        """All enterprise parameters with their values."""
+        with self._database.read() as connection:
+            return parameters.read_parameters(connection)
+
+    @property
+    def security_mode(self) -> SecurityMode:
+        """Whether the cluster is in mixed mode."""
+        return SecurityMode(self.parameters()[parameters.SECURITY_MODE])
+
+    def set_parameter(self, key: str, value: str) -> tuple[str, ...]:
+        """Set an enterprise parameter; return the trust lists that were rebuilt for it."""
+        with self._change("set-parameter", {"key": key, "value": value}) as connection:
+            parameters.set_parameter(connection, key, value)
+            return self._rebuild(connection)
+
+    def set_port(self, node: str, service: Service, port: int) -> None:
+        """Let a service of one node listen on another port than the standard one."""
+        with self._change("set-port", {"node": node, "service": service.value, "port": port}) as connection:
+            nodes.set_port(connection, node, service, port)
+
+    # --- certificates
+
+    def identities(self) -> tuple[Identity, ...]:
+        """The certificates the cluster owns."""
+        with self._database.read() as connection:
+            return identities.read_identities(connection)
+
+    def identity(self, purpose: Purpose, node: str | None = None) -> Identity:
+        """The certificate that ``node`` (the publisher by default) uses for ``purpose``."""
+        return identities.find_identity(self.identities(), purpose, node or self.publisher.name)
+
+    def private_key(self, identity: Identity) -> PrivateKey:
+        """The private key of ``identity``, opened."""
+        with self._database.read() as connection:
+            return identities.read_key(connection, self._seal, identity)
+
+    def regenerate(self, purpose: Purpose, node: str | None = None) -> tuple[Identity, tuple[str, ...]]:
+        """Make a new key and self-signed certificate; return it and the trust lists that were rebuilt."""
+        old = self.identity(purpose, node)
+        maker = self.node(old.node) if old.node else self.publisher
+        with self._database.read() as connection:
+            organisation = _organisation(connection)
+        due = [(purpose, maker, old.node is None)]
+        (new,) = identities.generate(due, organisation, self._keys, self._clock())
+        details = {"purpose": purpose.value, "node": maker.name, "before": old.certificate.sha256}
+        details["after"] = new.identity.certificate.sha256
+        with self._change("regenerate", details) as connection:
+            return new.identity, self._replace_identity(connection, new)
+
+    def _replace_identity(self, connection: Connection, own: OwnCertificate) -> tuple[str, ...]:
+        identities.put_identities(connection, self._seal, [own])
+        trust_stores.refresh_own_copies(connection, identities.read_identities(connection), self._clock())
+        return self._rebuild(connection)
+
+    def issue_lsc(self, device: str, phone_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> Certificate:
+        """Let the cluster's CAPF issue a phone its LSC."""
+        capf = next(each for each in self.identities() if each.purpose is Purpose.CAPF)
+        return locally_significant(device, phone_key, capf.certificate, self.private_key(capf), self._clock())
+
+    def sign(self, data: bytes) -> tuple[bytes, Certificate]:
+        """Sign with the publisher's tomcat key (RSA PKCS#1 v1.5, SHA-256); return signature and certificate."""
+        identity = self.identity(Purpose.TOMCAT)
+        key = self.private_key(identity)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise trust_lists.SignerKeyError("the publisher's tomcat certificate has no RSA key")
+        return key.sign(data, padding.PKCS1v15(), hashes.SHA256()), identity.certificate
+
+    # --- trust stores
+
+    def trust_entries(self, store: Store | None = None) -> tuple[TrustEntry, ...]:
+        """What the trust stores hold."""
+        with self._database.read() as connection:
+            return trust_stores.read_entries(connection, store)
+
+    def change_trust(
+        self, changes: Sequence[TrustChange], *, action: str, details: Mapping[str, object] | None = None
+    ) -> str:
+        """Carry out ``changes`` in one transaction; return the id by which they can be undone."""
+        with self._change(action, {"changes": len(changes), **(details or {})}) as connection:
+            done = trust_stores.apply_changes(connection, changes, self._clock())
+            return trust_stores.record(
+                connection, actor=getuser(), action=action, changes=done, details=details or {}, now=self._clock()
+            )
+
+    def undo(self, identifier: str) -> tuple[TrustChange, ...]:
+        """Take a change back; return what that changed. Raises ``UndoImpossibleError``."""
+        with self._change("undo", {"undone": identifier}) as connection:
+            return trust_stores.take_back(connection, identifier, self._clock())
+
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """The changes to the trust stores, the latest first."""
+        with self._database.read() as connection:
+            return trust_stores.read_history(connection)
+
+    # --- trust lists and phones
+
+    def trust_list(self, kind: trust_lists.Kind, node: str | None = None) -> bytes | None:
+        """The CTL, or the ITL of a TFTP node; None where the cluster has none."""
+        with self._database.read() as connection:
+            return trust_lists.read_list(connection, kind, node)
+
+    def phones(self) -> tuple[Phone, ...]:
+        """The phones the cluster knows."""
+        with self._database.read() as connection:
+            return phones.read_phones(connection)
+
+    def add_phones(self, new: Sequence[Phone]) -> None:
+        """Add phones, or change known ones."""
+        with self._change("add-phones", {"phones": len(new)}) as connection:
+            phones.put_phones(connection, new)
+
+    def remove_phones(self, devices: Sequence[str]) -> None:
+        """Forget phones; raises ``PhoneUnknownError`` and then forgets none."""
+        with self._change("remove-phones", {"devices": list(devices)}) as connection:
+            phones.remove_phones(connection, devices)
+
+    def groups(self) -> tuple[CallManagerGroup, ...]:
+        """The CallManager groups."""
+        with self._database.read() as connection:
+            return phones.read_groups(connection)
+
+    def put_group(self, group: CallManagerGroup) -> None:
+        """Add or change a CallManager group; raises ``GroupInvalidError``."""
+        with self._change("put-group", {"group": group.name, "members": list(group.members)}) as connection:
+            phones.put_group(connection, group, [node.name for node in nodes.read_nodes(connection)])
+
+    # --- settings, audit, change feed
+
+    def setting(self, key: str) -> str | None:
+        """One of certferry's own settings, opened when it is a secret."""
+        with self._database.read() as connection:
+            return parameters.read_setting(connection, self._seal, key)
+
+    def set_setting(self, key: str, value: str | None, *, secret: bool = False) -> None:
+        """Keep a setting; a secret is sealed. None takes it away."""
+        with self._database.write() as connection:
+            parameters.set_setting(connection, self._seal, key, value, secret=secret)
+
+    def audit_lines(self) -> tuple[str, ...]:
+        """The audit log, oldest line first."""
+        with self._database.read() as connection:
+            return audit.read_lines(connection)
+
+    def version(self) -> int:
+        """The change version: it grows with every change that nodes have to learn of."""
+        with self._database.read() as connection:
+            return database.version(connection)
+
+    def report_served(self, served: Mapping[str, int]) -> None:
+        """Note which change version each node's services now answer from."""
+        with self._database.write() as connection:
+            for node, version in served.items():
+                connection.execute(insert(schema.served).prefix_with("OR REPLACE"), {"node": node, "version": version})
+
+    def served(self) -> dict[str, int]:
+        """Which change version each node's services answered from when they last said so."""
+        with self._database.read() as connection:
+            return {row.node: row.version for row in connection.execute(schema.served.select())}
+
+    def _rebuild(self, connection: Connection) -> tuple[str, ...]:
+        return trust_lists.rebuild(connection, self._seal, self.release, self._clock())
+
+    @contextmanager
+    def _change(self, action: str, details: Mapping[str, object]) -> Iterator[Connection]:
+        with self._database.write() as connection:
+            yield connection
+            audit.append(connection, actor=getuser(), action=action, details=details, now=self._clock())
+            database.advance_version(connection)
+
+
+def _found(location: ClusterLocation, spec: ClusterSpec, keys: KeySource, now: datetime) -> None:
+    ordered = nodes.publisher_first(spec.nodes)
+    due = identities.due_identities(spec.release, ordered, itl_recovery_per_node=spec.itl_recovery_per_node)
+    owned = identities.generate(due, spec.organisation, keys, now)
+    seal = Seal.create(location.key_file)
+    store = Database(location.database)
+    store.create()
+    with store.write() as connection:
+        facts = {"name": spec.name, "release": str(spec.release), "organisation": _text(spec.organisation)}
+        connection.execute(insert(schema.fact), [{"key": key, "value": value} for key, value in facts.items()])
+        mode = SecurityMode.MIXED if spec.secure else SecurityMode.NON_SECURE
+        parameters.set_parameter(connection, parameters.SECURITY_MODE, mode.value)
+        nodes.add_nodes(connection, ordered)
+        identities.put_identities(connection, seal, owned)
+        trust_stores.refresh_own_copies(connection, identities.read_identities(connection), now)
+        phones.put_group(connection, _default_group(ordered), [node.name for node in ordered])
+        trust_lists.rebuild(connection, seal, spec.release, now)
+        audit.append(connection, actor=getuser(), action="create-cluster", details={"name": spec.name}, now=now)
+    store.close()
+
+
+def _default_group(ordered: Sequence[Node]) -> CallManagerGroup:
+    # Subscribers take calls, the publisher only where there is nobody else: the usual design.
+    able = [node.name for node in ordered if NodeRole.TVS in node.roles or NodeRole.CALLMANAGER in node.roles]
+    last = [ordered[0].name] if ordered[0].name in able else []
+    members = [name for name in able if name not in last] + last
+    return CallManagerGroup(phones.DEFAULT_GROUP, tuple((members or [ordered[0].name])[: phones.MAXIMUM_MEMBERS]))
+
+
+def _text(organisation: Organisation) -> str:
+    return json.dumps(asdict(organisation))
+
+
+def _organisation(connection: Connection) -> Organisation:
+    return Organisation(**json.loads(database.fact(connection, "organisation") or "{}"))
+
+
+def _remove_remains(location: ClusterLocation) -> None:
+    for path in (location.key_file, *location.folder.glob("cluster.sqlite*")):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,122 @@
+"""Transactions on a cluster's database: short reads, and writes that exclude each other from their first statement."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, create_engine, event, insert, select, update
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from certferry.cluster import schema
+from certferry.errors import Refusal
+
+BUSY_SECONDS = 30
+
+
+class DatabaseError(Refusal):
+    """The cluster's database does not answer as it should."""
+
+    code = "cluster.database"
+    remedy = "See that the file is readable and writable by you, that the disk has room, and run it again."
+
+
+class DatabaseForeignError(DatabaseError):
+    """The database was made by another version of certferry, or by something else."""
+
+    code = "cluster.database-foreign"
+    remedy = "Use the certferry version that made this cluster, or restore its backup."
+
+
+class Database:
+    """A cluster's database. ``read`` and ``write`` give a connection inside one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._engine = _engine(path)
+
+    def create(self) -> None:
+        """Make the tables of a new cluster."""
+        with self.write() as connection:
+            schema.metadata.create_all(connection)
+            connection.execute(insert(schema.fact), [{"key": "schema", "value": str(schema.SCHEMA_VERSION)}])
+            connection.execute(insert(schema.fact), [{"key": "version", "value": "1"}])
+
+    def check(self) -> None:
+        """Raise ``DatabaseForeignError`` unless the tables are of this certferry's making."""
+        try:
+            with self.read() as connection:
+                found = fact(connection, "schema")
+        except DatabaseForeignError:
+            raise
+        except DatabaseError as error:
+            raise DatabaseForeignError(f"{self.path} is not a cluster's database") from error
+        if found != str(schema.SCHEMA_VERSION):
+            raise DatabaseForeignError(f"{self.path} has schema {found}, this certferry reads {schema.SCHEMA_VERSION}")
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a read transaction: a view that does not change under the reader."""
+        with self._connection("BEGIN") as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a write transaction; it commits at the end of the block and rolls back on any error."""
+        with self._connection("BEGIN IMMEDIATE") as connection:
+            yield connection
+
+    @contextmanager
+    def _connection(self, begin: str) -> Iterator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql(begin)
+                try:
+                    yield connection
+                except BaseException:
+                    connection.exec_driver_sql("ROLLBACK")
+                    raise
+                connection.exec_driver_sql("COMMIT")
+        except (OperationalError, DBAPIError) as error:
+            raise DatabaseError(f"{self.path}: {error.orig}") from error
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+        self._engine.dispose()
+
+
+def _engine(path: Path) -> Engine:
+    # A connection for each transaction: node processes and threads share nothing, and nothing outlives its use.
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",  # transactions are opened by hand, so that writers can say IMMEDIATE
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    return engine
+
+
+def fact(connection: Connection, key: str) -> str | None:
+    """Read one single value."""
+    return connection.scalar(select(schema.fact.c.value).where(schema.fact.c.key == key))
+
+
+def version(connection: Connection) -> int:
+    """Return the change version: it grows with every change that a node's services have to learn of."""
+    return int(fact(connection, "version") or 0)
+
+
+def advance_version(connection: Connection) -> int:
+    """Count one change more, and return the new version."""
+    new = version(connection) + 1
+    connection.execute(update(schema.fact).where(schema.fact.c.key == "version").values(value=str(new)))
+    return new

@@ -1,0 +1,191 @@
+"""The trust stores of a cluster: entries, changes in one transaction, history and undo."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from secrets import token_hex
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from certferry.cluster import schema
+from certferry.cluster.identities import store_certificates
+from certferry.cluster.values import OWN, HistoryEntry, Identity, TrustChange, TrustEntry
+from certferry.errors import UsageError
+from certferry.trust.purpose import OWN_COPIES, Store
+from certferry.wire.certificate import Certificate
+
+
+class TrustEntryUnknownError(UsageError):
+    """The store does not hold that certificate."""
+
+    code = "cluster.trust-entry-unknown"
+    remedy = "See what the store holds with 'certferry cert list --store STORE'."
+
+
+class TrustEntryOwnError(UsageError):
+    """The entry is a copy of one of the cluster's own certificates."""
+
+    code = "cluster.trust-entry-own"
+    remedy = "Regenerate the certificate instead; its copies follow."
+
+
+class UndoImpossibleError(UsageError):
+    """The change named is unknown, or was undone already."""
+
+    code = "cluster.undo-impossible"
+    remedy = "See the changes that can be undone with 'certferry bulk history'."
+
+
+def read_entries(connection: Connection, store: Store | None = None) -> tuple[TrustEntry, ...]:
+    """Read the entries of one store or of all, in the order they came."""
+    table = schema.trust_entry
+    query = select(table, schema.certificate.c.der).join(schema.certificate).order_by(table.c.store, table.c.id)
+    if store is not None:
+        query = query.where(table.c.store == store.value)
+    return tuple(
+        TrustEntry(
+            Store(row.store),
+            Certificate.parse(row.der),
+            row.origin,
+            datetime.fromisoformat(row.added_at),
+            row.description,
+        )
+        for row in connection.execute(query)
+    )
+
+
+def apply_changes(connection: Connection, changes: Iterable[TrustChange], now: datetime) -> tuple[TrustChange, ...]:
+    """Carry out ``changes``; return those that changed something, a removal with the entry's own origin."""
+    wanted = tuple(changes)
+    store_certificates(connection, (change.certificate for change in wanted if change.action == "add"))
+    held = {(entry.store, entry.certificate): entry for entry in read_entries(connection)}
+    done: list[TrustChange] = []
+    for change in wanted:
+        entry = held.get((change.store, change.certificate))
+        if change.action == "add" and entry is None:
+            _add(connection, change, now)
+            held[change.store, change.certificate] = _entry(change, now)
+            done.append(change)
+        elif change.action == "remove" and entry is not None:
+            _remove(connection, change)
+            del held[change.store, change.certificate]
+            done.append(TrustChange("remove", entry.store, entry.certificate, entry.origin, entry.description))
+    return tuple(done)
+
+
+def _entry(change: TrustChange, now: datetime) -> TrustEntry:
+    return TrustEntry(change.store, change.certificate, change.origin, now, change.description)
+
+
+def _add(connection: Connection, change: TrustChange, now: datetime) -> None:
+    row = {
+        "store": change.store.value,
+        "sha256": change.certificate.sha256,
+        "origin": change.origin,
+        "description": change.description,
+        "added_at": now.isoformat(),
+    }
+    connection.execute(insert(schema.trust_entry), row)
+
+
+def _remove(connection: Connection, change: TrustChange) -> None:
+    table = schema.trust_entry
+    connection.execute(
+        delete(table).where(table.c.store == change.store.value, table.c.sha256 == change.certificate.sha256)
+    )
+
+
+def refresh_own_copies(connection: Connection, identities: Sequence[Identity], now: datetime) -> None:
+    """Make the own entries of every store exactly the copies of the present own certificates."""
+    due = {(store, identity.certificate): identity for identity in identities for store in OWN_COPIES[identity.purpose]}
+    present = {(entry.store, entry.certificate): entry for entry in read_entries(connection)}
+    stale = [
+        TrustChange("remove", store, certificate)
+        for (store, certificate), entry in present.items()
+        if entry.is_own and (store, certificate) not in due
+    ]
+    fresh = [
+        TrustChange("add", store, certificate, OWN, f"{identity.purpose} of {identity.node or 'the cluster'}")
+        for (store, certificate), identity in due.items()
+    ]
+    apply_changes(connection, stale + fresh, now)
+
+
+def record(
+    connection: Connection,
+    *,
+    actor: str,
+    action: str,
+    changes: Sequence[TrustChange],
+    details: Mapping[str, object],
+    now: datetime,
+) -> str:
+    """Write a history entry; return its id, by which it can be undone."""
+    identifier = token_hex(4)
+    row = {
+        "id": identifier,
+        "at": now.isoformat(),
+        "actor": actor,
+        "action": action,
+        "changes": json.dumps([_change_json(change) for change in changes]),
+        "details": json.dumps(dict(details)),
+        "undone": False,
+    }
+    connection.execute(insert(schema.history), row)
+    return identifier
+
+
+def read_history(connection: Connection) -> tuple[HistoryEntry, ...]:
+    """Read all recorded changes, the latest first."""
+    rows = connection.execute(select(schema.history).order_by(schema.history.c.position.desc())).all()
+    held = connection.execute(select(schema.certificate.c.sha256, schema.certificate.c.der)).tuples()
+    known = dict(held.all())
+    return tuple(
+        HistoryEntry(
+            row.id,
+            datetime.fromisoformat(row.at),
+            row.actor,
+            row.action,
+            tuple(_change_of(change, known) for change in json.loads(row.changes)),
+            json.loads(row.details),
+            row.undone,
+        )
+        for row in rows
+    )
+
+
+def take_back(connection: Connection, identifier: str, now: datetime) -> tuple[TrustChange, ...]:
+    """Reverse the change ``identifier`` and mark it undone; return what that changed."""
+    entry = next((entry for entry in read_history(connection) if entry.id == identifier), None)
+    if entry is None:
+        raise UndoImpossibleError(f"there is no change {identifier!r}")
+    if entry.undone:
+        raise UndoImpossibleError(f"change {identifier} was undone before")
+    done = apply_changes(connection, [_reverse(change) for change in reversed(entry.changes)], now)
+    connection.execute(update(schema.history).where(schema.history.c.id == identifier).values(undone=True))
+    return done
+
+
+def _reverse(change: TrustChange) -> TrustChange:
+    return replace(change, action="remove" if change.action == "add" else "add")
+
+
+def _change_json(change: TrustChange) -> dict[str, str]:
+    return {
+        "action": change.action,
+        "store": change.store.value,
+        "sha256": change.certificate.sha256,
+        "origin": change.origin,
+        "description": change.description,
+    }
+
+
+def _change_of(form: Mapping[str, str], known: Mapping[str, bytes]) -> TrustChange:
+    return TrustChange(
+        "add" if form["action"] == "add" else "remove",
+        Store(form["store"]),
+        Certificate.parse(known[form["sha256"]]),
+        form["origin"],
+        form["description"],
+    )
