@@ -37,17 +37,20 @@ def comparable(text: str) -> str:
     ``;`` and ``,`` both part attributes, their order does not count, letter case and space around parts do
     not count, and attributes that the cluster's own form drops are dropped (phone-trust 1.5, its trap).
     """
-    return _comparable_of(text.rstrip("\0"))
-
-
-def _comparable_of(text: str) -> str:
-    parts = []
-    for piece in text.replace(",", ";").split(";"):
+    parts: list[str] = []
+    kept = False
+    for piece in text.rstrip("\0").replace(",", ";").split(";"):
         label, equals, value = piece.partition("=")
-        label = label.strip().upper()
-        if equals and label in _KNOWN:
-            parts.append(f"{label}={value.strip().strip(chr(34)).strip().casefold()}")
-        elif piece.strip() and not equals and parts:
+        if equals:
+            label = label.strip().upper()
+            kept = label in _KNOWN
+            parts += [f"{label}={_bare(value)}"] * kept
+        elif kept and _bare(piece):
             # A comma inside a value ("O=Example, Inc") is not a separator: give the piece back to its value.
-            parts[-1] += f",{piece.strip().casefold()}"
+            parts[-1] += f",{_bare(piece)}"
     return ";".join(sorted(parts))
+
+
+def _bare(value: str) -> str:
+    """Take off what writers put around a value: spaces, quotes, the backslash that escapes a comma."""
+    return value.strip(' "\\').casefold()
