@@ -40,7 +40,7 @@ _HEAD = Struct(">HH")
 _ERROR = Opcode.ERROR.to_bytes(2, "big")
 _WRAP = 0xFFFF
 _GRACE = 60.0
-_SLOWEST_BLOCK = 0.5
+_SLOWEST_BLOCK = 1.0
 LARGEST_FILE = 256 * 1024 * 1024
 
 
@@ -58,8 +58,8 @@ class SendSession:
     """A server sends one file.
 
     ``timeout`` is the seconds before a packet is repeated, unless the peer asked for its own; ``tries`` is how often
-    one packet is sent in all. A peer that acknowledges as slowly as it can is cut after a minute plus half a second
-    for each block, so that it can't hold its place for ever.
+    one packet is sent in all. A peer that acknowledges as slowly as it can is cut after a minute plus a second for
+    each block, so that it can't hold its place for ever.
     """
 
     __slots__ = (
