@@ -4,6 +4,9 @@ Parsing X.509 costs far more than anything else done with a certificate, so a ``
 passed around; equality and hash are those of the DER.
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -59,9 +62,10 @@ class Certificate:
     @classmethod
     def from_pem(cls, pem: str | bytes) -> Self:
         """Read the first certificate of a PEM text; raise ``CertificateMalformedError`` when it has none."""
-        data = pem.encode() if isinstance(pem, str) else pem
         try:
-            der = x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
+            data = pem.encode() if isinstance(pem, str) else pem
+            with _quietly():
+                der = x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
         except ValueError as error:
             raise CertificateMalformedError(f"not a PEM certificate: {error}") from error
         return cls.parse(der)
@@ -79,7 +83,8 @@ class Certificate:
     @property
     def x509(self) -> x509.Certificate:
         """The cryptography library's view, for the parts not held here (extensions, names)."""
-        return x509.load_der_x509_certificate(self.der)
+        with _quietly():
+            return x509.load_der_x509_certificate(self.der)
 
     @property
     def serial_hex(self) -> str:
@@ -94,32 +99,47 @@ class Certificate:
     @property
     def is_self_signed(self) -> bool:
         """Whether subject and issuer are the same name."""
-        return self.x509.subject == self.x509.issuer
+        loaded = self.x509
+        with _quietly():
+            return loaded.subject == loaded.issuer
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Silence the library's remarks on odd serials and names: a stranger's certificate may not write our log."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @lru_cache(maxsize=4096)
 def _fields(der: bytes) -> tuple[Any, ...]:
     try:
-        loaded = x509.load_der_x509_certificate(der)
-        public_key, kind, bits = _key_fields(loaded.public_key())
-        names = loaded.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-        return (
-            name_text(loaded.subject),
-            name_text(loaded.issuer),
-            _magnitude(loaded.serial_number),
-            str(names[0].value) if names else "",
-            loaded.not_valid_before_utc,
-            loaded.not_valid_after_utc,
-            public_key,
-            kind,
-            bits,
-            loaded.signature,
-            sha256(der).hexdigest(),
-        )
+        with _quietly():
+            return _fields_of(der)
     except CertificateMalformedError:
         raise
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise CertificateMalformedError(f"not a usable X.509 certificate: {error}") from error
+
+
+def _fields_of(der: bytes) -> tuple[Any, ...]:
+    loaded = x509.load_der_x509_certificate(der)
+    public_key, kind, bits = _key_fields(loaded.public_key())
+    names = loaded.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return (
+        name_text(loaded.subject),
+        name_text(loaded.issuer),
+        _magnitude(loaded.serial_number),
+        str(names[0].value) if names else "",
+        loaded.not_valid_before_utc,
+        loaded.not_valid_after_utc,
+        public_key,
+        kind,
+        bits,
+        loaded.signature,
+        sha256(der).hexdigest(),
+    )
 
 
 def _key_fields(key: CertificatePublicKeyTypes) -> tuple[bytes, Literal["RSA", "EC"], int]:
