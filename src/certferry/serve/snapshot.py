@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.identities import find_identity
-from certferry.cluster.issuing import PrivateKey, key_bytes
+from certferry.cluster.issuing import PrivateKey
 from certferry.cluster.parameters import ROLLBACK, SIGNATURE_ALGORITHM, TVS_CACHE
 from certferry.cluster.phone_configs import phone_configs
 from certferry.cluster.trust_lists import DIGESTS, SignerKeyError
@@ -26,11 +26,6 @@ class Credentials:
 
     certificate: Certificate
     key: PrivateKey
-
-    @property
-    def key_der(self) -> bytes:
-        """The private key as unencrypted PKCS#8 DER."""
-        return key_bytes(self.key)
 
     @property
     def rsa_key(self) -> rsa.RSAPrivateKey:

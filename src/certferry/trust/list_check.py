@@ -134,3 +134,8 @@ def _acceptance(data: bytes, trust_list: TrustList, trusted: TrustList) -> Check
         evidence = f"the trusted list has {header.subject}, but the signature is not made with its key"
         return Check("list.accepted", title, "fail", evidence, "Fetch the file again from its TFTP node.")
     return Check("list.accepted", title, "pass", f"{header.subject} is a SAST of the trusted list")
+
+
+def tvs_certificates(trust_list: TrustList) -> tuple[Certificate, ...]:
+    """Return the TVS certificates a phone that holds this list accepts; none where they are emptied."""
+    return tuple(record.parsed for record in trust_list.records_with_role(Role.TVS) if record.certificate)

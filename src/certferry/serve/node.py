@@ -1,0 +1,167 @@
+"""One node's services: TVS, TFTP with HTTP 6970, and the SIP registrar, as its roles say, fed from snapshots."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from certferry.cluster.values import Node, NodeRole, Phone, SecurityMode, Service
+from certferry.errors import Refusal
+from certferry.serve.files import FileLibrary
+from certferry.serve.http import HttpFileServer
+from certferry.serve.registrar import Registrar
+from certferry.serve.snapshot import Credentials, Snapshot
+from certferry.serve.tftp import TftpServer
+from certferry.serve.tls import server_context
+from certferry.serve.tvs import TvsServer
+from certferry.serve.tvs_index import TvsIndex
+from certferry.trust.purpose import Purpose
+
+
+class ListenError(Refusal):
+    """A service cannot have its address or port."""
+
+    code = "serve.listen"
+    remedy = "See who uses it (ss -lntup), or choose another: certferry cluster set port.NODE.SERVICE NUMBER"
+
+
+class _Server(Protocol):
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A service that runs: where it listens."""
+
+    node: str
+    service: Service
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """Settings of the services that are not the cluster's: old TLS for old phones, several workers on one port."""
+
+    allow_tls10: bool = False
+    reuse_port: bool = False
+
+
+class NodeServices:
+    """The services of one node in this process. Made from a snapshot, started once, fed with later snapshots."""
+
+    def __init__(self, node: Node, snapshot: Snapshot, options: ServeOptions = ServeOptions()) -> None:
+        self.node = node
+        self._options = options
+        self._servers: dict[Service, _Server] = {}
+        self._library = FileLibrary()
+        self._phones = snapshot.phones
+        self._prepared = _Prepared.of(node, snapshot, options, self._library)
+        self._make_servers(snapshot)
+        self.version = snapshot.version
+
+    def _make_servers(self, snapshot: Snapshot) -> None:
+        roles, prepared = self.node.roles, self._prepared
+        if NodeRole.TVS in roles:
+            self._servers[Service.TVS] = TvsServer(self._at(Service.TVS), prepared.tvs_context, prepared.tvs_index)
+        if NodeRole.TFTP in roles:
+            reuse_port = self._options.reuse_port
+            self._servers[Service.TFTP] = TftpServer(self._at(Service.TFTP), self._library, reuse_port=reuse_port)
+            self._servers[Service.HTTP] = HttpFileServer(self._at(Service.HTTP), self._library, reuse_port=reuse_port)
+        if NodeRole.CALLMANAGER in roles:
+            self._servers[Service.SIP] = Registrar(self._at(Service.SIP), known=self._known, context=None)
+            if snapshot.mode is SecurityMode.MIXED:
+                self._servers[Service.SIPS] = self._secure_registrar()
+
+    def _secure_registrar(self) -> Registrar:
+        return Registrar(self._at(Service.SIPS), known=self._known, context=self._prepared.sips_context)
+
+    def _at(self, service: Service) -> tuple[str, int]:
+        return self.node.address, self.node.ports[service]
+
+    def _known(self, device: str) -> Phone | None:
+        return self._phones.get(device)
+
+    async def start(self) -> tuple[Listening, ...]:
+        """Open every port; raises ``ListenError`` naming the one that cannot be had, and then holds none."""
+        try:
+            return tuple([await self._open(service, server) for service, server in self._servers.items()])
+        except ListenError:
+            await self.close()
+            raise
+
+    async def _open(self, service: Service, server: _Server) -> Listening:
+        address, port = self._at(service)
+        try:
+            await server.start()
+        except OSError as error:
+            raise ListenError(f"{self.node.name}: {service} cannot listen on {address}:{port}: {error}") from error
+        return Listening(self.node.name, service, address, port)
+
+    async def apply(self, snapshot: Snapshot) -> None:
+        """Answer from ``snapshot`` from now on. What is costly is made in a thread; the swap itself takes no time."""
+        self._prepared = await asyncio.to_thread(_Prepared.of, self.node, snapshot, self._options, self._library)
+        self._phones = snapshot.phones
+        for server in self._servers.values():
+            if isinstance(server, TvsServer):
+                server.replace_index(self._prepared.tvs_index)
+                server.replace_context(self._prepared.tvs_context)
+        await self._apply_to_secure_registrar(snapshot)
+        self.version = snapshot.version
+
+    async def _apply_to_secure_registrar(self, snapshot: Snapshot) -> None:
+        if NodeRole.CALLMANAGER not in self.node.roles:
+            return
+        running = self._servers.get(Service.SIPS)
+        if snapshot.mode is not SecurityMode.MIXED:
+            if running is not None:
+                await self._servers.pop(Service.SIPS).close()
+        elif isinstance(running, Registrar):
+            running.replace_context(self._prepared.sips_context)
+        else:
+            self._servers[Service.SIPS] = self._secure_registrar()
+            await self._open(Service.SIPS, self._servers[Service.SIPS])
+
+    async def close(self) -> None:
+        """Close every port."""
+        for server in self._servers.values():
+            await server.close()
+
+    def server(self, service: Service) -> _Server | None:
+        """The running server of ``service``, for its counters."""
+        return self._servers.get(service)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is costly to make of a snapshot, made before the swap."""
+
+    tvs_index: TvsIndex
+    tvs_context: ssl.SSLContext
+    sips_context: ssl.SSLContext
+
+    @classmethod
+    def of(cls, node: Node, snapshot: Snapshot, options: ServeOptions, library: FileLibrary) -> "_Prepared":
+        tvs = snapshot.credentials[node.name, Purpose.TVS]
+        callmanager = snapshot.credentials[node.name, Purpose.CALLMANAGER]
+        if NodeRole.TFTP in node.roles:
+            library.rebuild(node.name, snapshot, int(datetime.now(UTC).timestamp()))
+        return cls(
+            TvsIndex.build(snapshot.trusted.items(), snapshot.tvs_ttl, snapshot.version),
+            server_context(tvs.certificate.pem, _key_pem(tvs), allow_tls10=options.allow_tls10),
+            server_context(
+                callmanager.certificate.pem,
+                _key_pem(callmanager),
+                allow_tls10=options.allow_tls10,
+                client_ca=snapshot.callmanager_trust,
+                require_client=True,
+            ),
+        )
+
+
+def _key_pem(credentials: Credentials) -> bytes:
+    return credentials.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
