@@ -7,7 +7,7 @@ from typing import Self
 from certferry.errors import UsageError
 
 SUPPORTED = ((10, 0), (15, 99))
-_FORM = re.compile(r"(\d{1,2})(?:\.(\d{1,2}))?(?:[.(](\d{1,2})\)?)?(?:\.\d+)*(?:SU\d+\w*)?", re.IGNORECASE)
+_FORM = re.compile(r"(\d{1,2})(?:\.(\d{1,2}))?(?:\.(\d{1,2})|\((\d{1,2})\))?(?:\.\d+)*(?:SU\d+\w*)?", re.IGNORECASE)
 
 
 class ReleaseUnknownError(UsageError):
@@ -31,10 +31,10 @@ class Release:
         form = _FORM.fullmatch(text.strip().split("-")[0])
         if not form:
             raise ReleaseUnknownError(f"{text!r} is not a release number")
-        major, minor, build = (int(number or 0) for number in form.groups())
+        major, minor, dotted, bracketed = (int(number or 0) for number in form.groups())
         if not SUPPORTED[0] <= (major, minor) <= SUPPORTED[1]:
             raise ReleaseUnknownError(f"release {text} is outside 10.0 to 15")
-        return cls(major, minor, build)
+        return cls(major, minor, dotted or bracketed)
 
     def __str__(self) -> str:
         """Write it the short way Cisco does: ``10.5.2``, ``12.0``, ``14``."""
