@@ -1,7 +1,7 @@
 """The TFTP service of a node: one listening socket, one connected socket for each transfer, files from memory.
 
 The protocol itself is ``wire.tftp_session``; here are only sockets and the clock. Three things make it hold under a
-storm of phones (measured in ``benchmarks``): a receive buffer far above the kernel's default, up to 64 requests taken
+storm of phones: a receive buffer far above the kernel's default, up to 64 requests taken
 each time the loop wakes, and one timer that sweeps all deadlines in place of a timer for each packet.
 
 A transfer's socket is connected to its peer, so the kernel itself turns away packets of any other transfer identifier
@@ -58,7 +58,8 @@ class TftpServer:
 
     ``serving_limit`` transfers run at once, further requests are turned away; ``timeout`` and ``tries`` are those of
     ``SendSession``. ``receive_buffer`` bytes are asked of the kernel, and become what it granted after ``start``.
-    ``reuse_port`` lets several processes share the port.
+    ``reuse_port`` lets several processes share the port. Give the node's own address: bound to 0.0.0.0 on a host with
+    several, replies come from whichever the kernel prefers.
     """
 
     def __init__(
