@@ -3,7 +3,6 @@
 import pytest
 
 from certferry.trust.list_rules import (
-    MAXIMUM_BYTES,
     MAXIMUM_CERTIFICATES,
     ListIncompleteError,
     NodeCertificates,
@@ -18,6 +17,7 @@ from certferry.trust.purpose import Purpose
 from certferry.trust.release import Release
 from certferry.wire.certificate import Certificate
 from certferry.wire.roles import Role
+from certferry.wire.trust_list import PHONE_LIMIT
 from conftest import MakeCertificate
 
 OLD, FIRST_WITH_RECOVERY, LAST_BEFORE_12, NEW = map(Release.parse, ("10.5(1)", "10.5(2)", "11.5(1)", "12.0(1)"))
@@ -257,7 +257,7 @@ class TestLimits:
 
     def test_39_certificates_and_64_kilobytes_are_still_loaded(self, make_certificate: MakeCertificate) -> None:
         certificate = make_certificate()
-        assert size_warnings([self.record(certificate)] * MAXIMUM_CERTIFICATES, MAXIMUM_BYTES) == ()
+        assert size_warnings([self.record(certificate)] * MAXIMUM_CERTIFICATES, PHONE_LIMIT) == ()
 
     def test_the_40th_certificate_is_warned_of(self, make_certificate: MakeCertificate) -> None:
         (warning,) = size_warnings([self.record(make_certificate())] * 40, 60_000)

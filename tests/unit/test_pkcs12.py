@@ -122,6 +122,23 @@ class TestWhatIsWrittenIsReadAgain:
         assert len(parse(many.encode(PASSWORD), [PASSWORD]).certificates) == 1000
 
 
+class TestOldPlatforms:
+    def test_ber_with_indefinite_lengths_is_read_without_a_warning(self, pair: Bundle) -> None:
+        written = pair.encode(PASSWORD)
+        assert written[:2] == b"\x30\x82"
+        assert parse(b"\x30\x80" + written[4:] + b"\0\0", [PASSWORD]) == pair
+
+    def test_a_certificate_with_a_negative_serial_is_read_without_a_warning(
+        self, make_certificate: MakeCertificate
+    ) -> None:
+        certificate = make_certificate(serial=0x0102030405060708)
+        written = Bundle((BundledCertificate(certificate, "old"),)).encode(None)
+        content_end = written.index(b"\x30\x41\x30\x31\x30\x0d")  # the MAC goes, so that the content can be changed
+        body = written[4:content_end].replace(bytes.fromhex("0102030405060708"), bytes.fromhex("ff02030405060708"))
+        (entry,) = parse(b"\x30\x82" + len(body).to_bytes(2, "big") + body).certificates
+        assert entry.certificate.serial == bytes.fromhex("fdfcfbfaf9f8f8")  # the magnitude of a negative number
+
+
 class TestPasswords:
     def test_the_first_password_that_fits_opens_the_file(self, pair: Bundle) -> None:
         assert parse(pair.encode(PASSWORD), [None, "", "wrong", PASSWORD]) == pair

@@ -26,12 +26,10 @@ from certferry.trust.purpose import Purpose
 from certferry.trust.release import Release
 from certferry.wire.certificate import Certificate
 from certferry.wire.roles import Role
+from certferry.wire.trust_list import PHONE_LIMIT
 
 MAXIMUM_CERTIFICATES = 39
 """More than these make a list too large for phones (phone-trust 1.10: documented)."""
-
-MAXIMUM_BYTES = 65_536
-"""A phone cannot load a larger list, and does not register (phone-trust 1.10: documented)."""
 
 PUBLISHER, TFTP, TVS, CAPF, CALLMANAGER = "publisher", "tftp", "tvs", "capf", "callmanager"
 
@@ -131,8 +129,8 @@ def size_warnings(records: Iterable[RecordSpec], size: int) -> tuple[str, ...]:
     warnings = []
     if count > MAXIMUM_CERTIFICATES:
         warnings.append(f"{count} certificates in the list; phones are known to load {MAXIMUM_CERTIFICATES}")
-    if size > MAXIMUM_BYTES:
-        warnings.append(f"the list has {size} bytes; phones load at most {MAXIMUM_BYTES}")
+    if size > PHONE_LIMIT:
+        warnings.append(f"the list has {size} bytes; phones load at most {PHONE_LIMIT}")
     return tuple(warnings)
 
 
