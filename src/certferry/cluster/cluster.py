@@ -15,12 +15,32 @@ from typing import Self
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Connection, insert
 
-from certferry.cluster import audit, database, identities, nodes, parameters, phones, schema, trust_lists, trust_stores
+from certferry.cluster import (
+    audit,
+    database,
+    identities,
+    nodes,
+    parameters,
+    phones,
+    schema,
+    signing_requests,
+    trust_lists,
+    trust_stores,
+)
 from certferry.cluster.database import Database
 from certferry.cluster.identities import OwnCertificate
-from certferry.cluster.issuing import FreshKeys, KeySource, Organisation, PrivateKey, locally_significant
+from certferry.cluster.issuing import (
+    FreshKeys,
+    KeySource,
+    Organisation,
+    PrivateKey,
+    Request,
+    locally_significant,
+    signing_request,
+)
 from certferry.cluster.location import ClusterLocation
 from certferry.cluster.sealing import Seal
 from certferry.cluster.values import (
@@ -35,6 +55,7 @@ from certferry.cluster.values import (
     TrustChange,
     TrustEntry,
 )
+from certferry.trust.consequences import Consequences, consequences
 from certferry.trust.purpose import Purpose, Store
 from certferry.trust.release import Release
 from certferry.wire.certificate import Certificate
@@ -174,6 +195,74 @@ class Cluster:
         trust_stores.refresh_own_copies(connection, identities.read_identities(connection), self._clock())
         return self._rebuild(connection)
 
+    def consequences(self, purpose: Purpose, node: str | None = None) -> Consequences:
+        """Say what replacing a certificate brings about, before it is done."""
+        identity = self.identity(purpose, node)
+        with self._database.read() as connection:
+            naming, signed = trust_lists.lists_of(connection, self.release, identity.certificate)
+        holders = [each for each in self.nodes() if identity.node in (each.name, None)]
+        names = {each.name for each in holders}
+        return consequences(
+            purpose,
+            tftp_on_node=any(NodeRole.TFTP in each.roles for each in holders),
+            secure=self.security_mode is SecurityMode.MIXED,
+            signs_lists=bool(signed),
+            lists=naming,
+            groups=tuple(group.name for group in self.groups() if names & set(group.members)),
+        )
+
+    def request_certificate(
+        self, purpose: Purpose, node: str | None = None, *, multi_server: bool = False, names: Sequence[str] = ()
+    ) -> str:
+        """Make a new key and a CSR for ``node``, or for all nodes at once; return the CSR as PEM.
+
+        The present certificate stays in use until ``install_certificate``. Raises ``RequestImpossibleError``.
+        """
+        if purpose not in signing_requests.TRUST_STORE_OF:
+            raise signing_requests.RequestImpossibleError(f"{purpose} is always self-signed")
+        if multi_server and purpose not in signing_requests.MULTI_SERVER:
+            raise signing_requests.RequestImpossibleError(f"{purpose} is of one server only")
+        maker = self.node(node) if node else self.publisher
+        host = _multi_server_name(maker.name) if multi_server else maker.name
+        others = [each.name for each in self.nodes()] if multi_server else []
+        with self._database.read() as connection:
+            request = Request(purpose, host, _organisation(connection), (*others, *names))
+        key: PrivateKey = self._keys.ec() if purpose.is_ec else self._keys.rsa(identities.RSA_BITS)
+        pem = signing_request(request, key).public_bytes(Encoding.PEM).decode()
+        pending = signing_requests.PendingRequest(purpose, None if multi_server else maker.name, pem, key)
+        with self._change("request-certificate", {"purpose": purpose.value, "node": pending.node}) as connection:
+            signing_requests.put_request(connection, self._seal, pending)
+        return pem
+
+    def install_certificate(
+        self, purpose: Purpose, answer: Certificate, chain: Sequence[Certificate] = (), node: str | None = None
+    ) -> tuple[Identity, tuple[str, ...]]:
+        """Put a CA-signed certificate in place of the present one; return it and the lists rebuilt for it.
+
+        It has to answer the latest CSR of ``node`` (or the multi-server one), and its CA has to be in the trust
+        store. Raises ``RequestUnknownError``, ``CertificateForeignError``, ``ChainIncompleteError``.
+        """
+        maker = self.node(node).name if node else self.publisher.name
+        details = {"purpose": purpose.value, "node": maker, "after": answer.sha256}
+        with self._change("install-certificate", details) as connection:
+            pending = self._pending(connection, purpose, maker)
+            store = signing_requests.TRUST_STORE_OF[purpose]
+            trusted = [entry.certificate for entry in trust_stores.read_entries(connection, store) if not entry.is_own]
+            signing_requests.check_answer(pending, answer, chain, trusted, self._clock())
+            new = OwnCertificate(Identity(purpose, pending.node, answer), pending.key)
+            if pending.node is None:
+                identities.remove_identities(connection, purpose)
+            signing_requests.forget_request(connection, purpose, pending.node)
+            return new.identity, self._replace_identity(connection, new)
+
+    def _pending(self, connection: Connection, purpose: Purpose, node: str) -> signing_requests.PendingRequest:
+        try:
+            return signing_requests.read_request(connection, self._seal, purpose, node)
+        except signing_requests.RequestUnknownError:
+            if purpose not in signing_requests.MULTI_SERVER:
+                raise
+            return signing_requests.read_request(connection, self._seal, purpose, None)
+
     def issue_lsc(self, device: str, phone_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> Certificate:
         """Let the cluster's CAPF issue a phone its LSC."""
         capf = next(each for each in self.identities() if each.purpose is Purpose.CAPF)
@@ -210,7 +299,7 @@ class Cluster:
             return trust_stores.take_back(connection, identifier, self._clock())
 
     def history(self) -> tuple[HistoryEntry, ...]:
-        """The changes to the trust stores, the latest first."""
+        """The changes to the trust stores, oldest first."""
         with self._database.read() as connection:
             return trust_stores.read_history(connection)
 
@@ -317,6 +406,12 @@ def _default_group(ordered: Sequence[Node]) -> CallManagerGroup:
     last = [ordered[0].name] if ordered[0].name in able else []
     members = [name for name in able if name not in last] + last
     return CallManagerGroup(phones.DEFAULT_GROUP, tuple((members or [ordered[0].name])[: phones.MAXIMUM_MEMBERS]))
+
+
+def _multi_server_name(host: str) -> str:
+    """Name a certificate for several servers as Unified CM does: ``<host>-ms.<domain>`` (bulk 3.5)."""
+    short, dot, domain = host.partition(".")
+    return f"{short}-ms{dot}{domain}"
 
 
 def _text(organisation: Organisation) -> str:

@@ -101,6 +101,11 @@ def put_identities(connection: Connection, seal: Seal, owned: Sequence[OwnCertif
         connection.execute(table.insert(), row)
 
 
+def remove_identities(connection: Connection, purpose: Purpose) -> None:
+    """Forget all certificates of ``purpose`` with their keys, as when one multi-server certificate takes over."""
+    connection.execute(delete(schema.identity).where(schema.identity.c.purpose == purpose.value))
+
+
 def read_identities(connection: Connection) -> tuple[Identity, ...]:
     """Read all certificates the cluster owns, by node in cluster order, cluster-wide ones last."""
     table = schema.identity.join(schema.certificate).outerjoin(

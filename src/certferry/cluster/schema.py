@@ -69,6 +69,16 @@ identity = Table(
     Column("sealed_key", LargeBinary, nullable=False),
 )
 
+signing_request = Table(
+    "signing_request",
+    metadata,
+    Column("purpose", String, primary_key=True),
+    Column("node", String, primary_key=True, comment="empty: one certificate for all nodes"),
+    Column("pem", Text, nullable=False),
+    Column("sealed_key", LargeBinary, nullable=False),
+    comment="CSRs that wait for their certificate",
+)
+
 trust_entry = Table(
     "trust_entry",
     metadata,

@@ -31,6 +31,7 @@ from certferry.trust.list_rules import (
     itl_signer,
 )
 from certferry.trust.release import Release
+from certferry.wire.certificate import Certificate
 from certferry.wire.signed_header import Digest
 from certferry.wire.trust_list import TrustRecord, build_trust_list
 
@@ -54,6 +55,11 @@ class _Plan:
     records: tuple[RecordSpec, ...]
     signer: Identity
     digest: Digest
+
+    @property
+    def name(self) -> str:
+        """What people call the list."""
+        return f"{self.kind} of {self.node}" if self.node else self.kind
 
     def members(self) -> str:
         """Return a digest of everything the list is built from."""
@@ -87,6 +93,16 @@ def read_list(connection: Connection, kind: Kind, node: str | None) -> bytes | N
     wanted = table.c.kind == kind, table.c.node == (node or "" if kind == "ITL" else "")
     data: bytes | None = connection.scalar(select(table.c.data).where(*wanted))
     return data
+
+
+def lists_of(
+    connection: Connection, release: Release, certificate: Certificate
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the lists that have a record of ``certificate``, and of those that it signs."""
+    plans = tuple(_plans(connection, release))
+    naming = [plan for plan in plans if any(spec.certificate == certificate for spec in plan.records)]
+    signed = [plan for plan in plans if plan.signer.certificate == certificate]
+    return tuple(plan.name for plan in naming), tuple(plan.name for plan in signed)
 
 
 def _plans(connection: Connection, release: Release) -> Iterable[_Plan]:

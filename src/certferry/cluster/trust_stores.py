@@ -137,8 +137,8 @@ def record(
 
 
 def read_history(connection: Connection) -> tuple[HistoryEntry, ...]:
-    """Read all recorded changes, the latest first."""
-    rows = connection.execute(select(schema.history).order_by(schema.history.c.position.desc())).all()
+    """Read all recorded changes, oldest first."""
+    rows = connection.execute(select(schema.history).order_by(schema.history.c.position)).all()
     held = connection.execute(select(schema.certificate.c.sha256, schema.certificate.c.der)).tuples()
     known = dict(held.all())
     return tuple(

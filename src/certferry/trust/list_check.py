@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from certferry.trust.list_rules import MAX_CERTIFICATES
+from certferry.trust.list_rules import MAXIMUM_CERTIFICATES
 from certferry.wire.certificate import Certificate, CertificateMalformedError
 from certferry.wire.roles import Role, role_text
 from certferry.wire.signed_header import verify
@@ -81,7 +81,7 @@ def _size(data: bytes, trust_list: TrustList) -> Check:
     title = "A phone can load it: at most 64 KB and 39 certificates"
     count = len({record.certificate for record in trust_list.records if record.certificate})
     evidence = f"{len(data)} bytes, {count} certificates"
-    if len(data) > PHONE_LIMIT or count > MAX_CERTIFICATES:
+    if len(data) > PHONE_LIMIT or count > MAXIMUM_CERTIFICATES:
         return Check("list.size", title, "fail", evidence, "Remove unused nodes and certificates from the cluster.")
     return Check("list.size", title, "pass", evidence)
 
