@@ -1,0 +1,40 @@
+"""The status messages a phone shows, word for word (phone-trust 4.4), and the line it shows them on."""
+
+from datetime import datetime
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """A text of *Settings > Status > Status Messages*. Capital letters differ between texts; so they do on phones."""
+
+    ITL_INSTALLED = "ITL installed"
+    TRUST_LIST_UPDATED = "Trust List Updated"
+    TRUST_LIST_UPDATE_FAILED = "Trust List Update Failed"
+    VERIFICATION_FAILURE = "Trust List update failed, verification failure"
+    NO_TRUST_LIST = "No Trust List Installed"
+    ERASING = "Erasing CTL and ITL files"
+    CTL_NOT_FOUND = "File Not Found <CTLFile.tlv>"
+    CONFIG_NOT_FOUND = "File not found <Cfg File>"
+    CONFIG_SIZE = "CFG TFTP Size Error"
+    TFTP_TIMEOUT = "TFTP timeout"
+    TFTP_ACCESS = "TFTP access error"
+    TFTP_ERROR = "TFTP error"
+    TFTP_NOT_FOUND = "TFTP file not found"
+    TFTP_NOT_AUTHORIZED = "TFTP server not authorized"
+
+
+def loaded_text(name: str, transport: str) -> str:
+    """Write the text for a configuration that was loaded: ``SEP001122334455.cnf.xml.sgn(HTTP)``."""
+    return f"{name}({transport})"
+
+
+def rejected_text(name: str) -> str:
+    """Write what an 8945 logs for a configuration whose signature it does not accept; 14 is the only reason seen."""
+    return f"invalid file {name}, authenticated fail. Reason:14"
+
+
+def status_line(text: str, shown_at: datetime) -> str:
+    """Write one line as 7800 and 8800 phones show it: ``[8:52:30am 10/01/19] ITL installed`` (month first)."""
+    hour = shown_at.hour % 12 or 12
+    half = "am" if shown_at.hour < 12 else "pm"  # noqa: PLR2004 -- noon
+    return f"[{hour}:{shown_at:%M:%S}{half} {shown_at:%m/%d/%y}] {text}"
