@@ -1,9 +1,371 @@
-"""Stub."""
+"""``certferry bulk``: the four buttons of Bulk Certificate Management, with a plan before and an undo after."""
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-app = typer.Typer()
+from certferry.bulk import consolidating, directory, exporting, importing
+from certferry.bulk.lock import break_lock
+from certferry.bulk.origins import ForeignFile
+from certferry.bulk.settings import Algorithms, SettingsMissingError, SftpSettings
+from certferry.bulk.transport import SftpExchange
+from certferry.bulk.wrapping import Wrapping
+from certferry.cli.bulk_view import count_text, listing_json, offers, plan_json, show_plan
+from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, open_cluster, output
+from certferry.cli.output import Output
+from certferry.cli.passwords import first_line, sftp_password
+from certferry.cli.progress import progress_bars
+from certferry.cluster.cluster import Cluster
+from certferry.errors import UsageError
+from certferry.trust.purpose import BulkType
+from certferry.wire.pkcs12 import Profile
+
+app = typer.Typer(help="Bulk Certificate Management: sftp, export, list, consolidate, import.", no_args_is_help=True)
+
+CHANGES_PENDING = 3
+T = TypeVar("T")
 
 
-def demo() -> None:
-    """Stub."""
+class CertificateType(StrEnum):
+    """The *Certificate Type* drop-down."""
+
+    ALL = "all"
+    TOMCAT = "tomcat"
+    TFTP = "tftp"
+    CAPF = "capf"
+    ITL_RECOVERY = "itlrecovery"
+
+
+class ProfileChoice(StrEnum):
+    """How PKCS#12 files are encrypted."""
+
+    AUTO = "auto"
+    LEGACY = "legacy"
+    MODERN = "modern"
+
+
+class PairInvalidError(UsageError):
+    """Not NAME=VALUE."""
+
+    code = "cli.pair-invalid"
+    remedy = "Write --expect CLUSTER=SHA256, or --foreign FILE=CLUSTER:TYPE."
+
+
+TypeArgument = Annotated[
+    CertificateType, typer.Argument(metavar="TYPE", help="all, tomcat, tftp, capf or itlrecovery.")
+]
+ProfileOption = Annotated[ProfileChoice, typer.Option("--profile", help="auto: by the oldest release that takes part.")]
+BreakLockOption = Annotated[bool, typer.Option("--break-lock", help="Remove a lock whose owner is gone for good.")]
+AcceptUnsigned = Annotated[
+    bool, typer.Option("--accept-unsigned", help="Take files without a manifest, from other products, on your word.")
+]
+Pkcs12Passwords = Annotated[
+    list[Path] | None, typer.Option("--pkcs12-password-file", help="A password to try on PKCS#12 files; repeatable.")
+]
+
+
+@app.command()
+def sftp(
+    host: Annotated[str | None, typer.Option(help="IP address or name of the common server.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port, 22 by default.")] = None,
+    user: Annotated[str | None, typer.Option(help="User ID.")] = None,
+    directory: Annotated[str | None, typer.Option(help="The directory all clusters share.")] = None,
+    password_file: Annotated[Path | None, typer.Option(help="File whose first line is the password.")] = None,
+    client_key: Annotated[Path | None, typer.Option(help="Private key to log in with instead of a password.")] = None,
+    known_hosts: Annotated[
+        Path | None, typer.Option(help="Host keys to verify against; ~/.ssh/known_hosts else.")
+    ] = None,
+    accept_new_host_key: Annotated[
+        bool, typer.Option("--accept-new-host-key", help="Take over an unknown host key and print its fingerprint.")
+    ] = False,
+    pkcs12_password_file: Annotated[Path | None, typer.Option(help="Password of the exchange's PKCS#12 files.")] = None,
+    kex: Annotated[str, typer.Option(help="Key exchange algorithms, for old servers; +NAME adds one.")] = "",
+    ciphers: Annotated[str, typer.Option(help="Ciphers, for old servers.")] = "",
+    macs: Annotated[str, typer.Option(help="MACs, for old servers.")] = "",
+    host_key_algorithms: Annotated[str, typer.Option(help="Host key algorithms, for old servers.")] = "",
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Save and test the SFTP settings; without options, test the saved ones."""
+    out = output(as_json)
+    opened = open_cluster(cluster)
+    settings = _merged(opened, {"host": host, "port": port, "user": user, "directory": directory})
+    settings = replace(
+        settings,
+        client_key=client_key or settings.client_key,
+        known_hosts=known_hosts or settings.known_hosts,
+        pkcs12_password=first_line(pkcs12_password_file) if pkcs12_password_file else settings.pkcs12_password,
+        algorithms=_algorithms(settings.algorithms, kex, ciphers, macs, host_key_algorithms),
+    )
+    if settings.client_key is None:
+        settings = replace(settings, password=sftp_password(out, password_file, settings.password))
+    tested, fingerprint, accepted = asyncio.run(_test(settings, accept_new_host_key=accept_new_host_key))
+    tested.save(opened)
+    if accepted:
+        out.say(f"Took over the host key {fingerprint}. Compare it with the server's own.")
+    saved = {"url": tested.url, "host_key": fingerprint, "accepted_new_host_key": accepted}
+    out.data(saved, f"{tested.url} answers; host key {fingerprint}. Saved.")
+
+
+@app.command()
+def export(
+    kind: TypeArgument = CertificateType.ALL,
+    profile: ProfileOption = ProfileChoice.AUTO,
+    break_lock_: BreakLockOption = False,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the certificates of every node of this cluster to the SFTP directory."""
+    out, opened = output(as_json), open_cluster(cluster)
+
+    async def work(exchange: SftpExchange, wrapping: Wrapping) -> exporting.Exported:
+        await _break_lock(exchange, opened.name, wanted=break_lock_)
+        with progress_bars(out) as report:
+            return await exporting.export(
+                opened, exchange, _types(kind), now=datetime.now(UTC), wrapping=wrapping, progress=report
+            )
+
+    done = _exchange(opened, work, profile=profile)
+    files = [{"name": name, "certificates": len(bundle)} for name, bundle in done.files.items()]
+    out.data({"files": files, "certificates": done.certificates, "signer_sha256": done.fingerprint})
+    _tell_types(out, kind, "exported", "to sftp server")
+    out.text(f"{len(files)} files with {done.certificates} certificates, signed by {done.fingerprint}.")
+    out.note("Next: export on the other cluster, then: certferry bulk consolidate")
+
+
+@app.command("list")
+def list_(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
+    """List the files of every cluster in the SFTP directory, and what is offered next."""
+    out, opened = output(as_json), open_cluster(cluster)
+
+    async def work(exchange: SftpExchange, wrapping: Wrapping) -> directory.Listing:
+        return await directory.list_directory(exchange, wrapping)
+
+    listing = _exchange(opened, work)
+    out.data(listing_json(listing))
+    rows = [
+        (
+            each.name,
+            each.cluster or "",
+            each.node or "",
+            each.bulk_type or "",
+            count_text(each),
+            f"{each.modified:%Y-%m-%d %H:%M}",
+        )
+        for each in listing.files
+    ]
+    out.table(("file", "cluster", "node", "type", "certificates", "modified (UTC)"), rows)
+    for line in offers(listing):
+        out.text(line)
+
+
+@app.command()
+def consolidate(
+    kind: TypeArgument = CertificateType.ALL,
+    profile: ProfileOption = ProfileChoice.AUTO,
+    accept_unsigned: AcceptUnsigned = False,
+    pkcs12_password_file: Pkcs12Passwords = None,
+    break_lock_: BreakLockOption = False,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make one file for each type of what all clusters exported; on one publisher only, either one."""
+    out, opened = output(as_json), open_cluster(cluster)
+
+    async def work(exchange: SftpExchange, wrapping: Wrapping) -> consolidating.Consolidated:
+        await _break_lock(exchange, None, wanted=break_lock_)
+        with progress_bars(out) as report:
+            return await consolidating.consolidate(
+                opened, exchange, _types(kind), now=datetime.now(UTC), wrapping=wrapping,
+                accept_unsigned=accept_unsigned, progress=report,
+            )  # fmt: skip
+
+    done = _exchange(opened, work, profile=profile, passwords=pkcs12_password_file or ())
+    files = [{"type": kind.value, "certificates": len(bundle)} for kind, bundle in done.files.items()]
+    out.data({"files": files, "clusters": done.clusters, "unsigned": done.unsigned, "keys_ignored": done.keys_ignored})
+    for name in done.keys_ignored:
+        out.say(f"[yellow]warning[/yellow] {name} holds private keys; they were ignored. Whoever wrote it should know.")
+    _tell_types(out, kind, "consolidated", f"of {', '.join(done.clusters)}")
+    out.note("Next: certferry bulk import, on every cluster")
+
+
+@app.command("import")
+def import_(
+    kind: TypeArgument = CertificateType.ALL,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what would change, change nothing; exit 3 if anything.")
+    ] = False,
+    yes: YesOption = False,
+    expect: Annotated[
+        list[str] | None, typer.Option("--expect", metavar="CLUSTER=SHA256", help="Pin a cluster's signer; repeatable.")
+    ] = None,
+    foreign: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--foreign", metavar="FILE=CLUSTER:TYPE", help="Also import a PKCS#12 of another product; repeatable."
+        ),
+    ] = None,
+    accept_unsigned: AcceptUnsigned = False,
+    pkcs12_password_file: Pkcs12Passwords = None,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put the other clusters' certificates into this cluster's trust stores, in one step that can be undone."""
+    out, opened = output(as_json), open_cluster(cluster)
+
+    async def work(exchange: SftpExchange, wrapping: Wrapping) -> importing.ImportPlan:
+        with progress_bars(out) as report:
+            return await importing.plan(
+                opened, exchange, _types(kind), now=datetime.now(UTC), wrapping=wrapping,
+                expect=dict(_pair(text) for text in expect or ()), foreign=[_foreign(text) for text in foreign or ()],
+                accept_unsigned=accept_unsigned or bool(foreign), progress=report,
+            )  # fmt: skip
+
+    made = _exchange(opened, work, passwords=pkcs12_password_file or ())
+    show_plan(out, made)
+    if plan:
+        out.data(plan_json(made))
+        raise typer.Exit(CHANGES_PENDING if made.pending else 0)
+    if made.pending:
+        confirm(out, f"Import {len(made.pending)} changes into the trust stores of {opened.name}?", yes=yes)
+    done = importing.apply(opened, made)
+    out.data({**plan_json(made), "undo": done.undo_id})
+    _tell_types(out, kind, "imported", "")
+    if done.undo_id:
+        out.text(f"{len(made.pending)} changes. Take them back with: certferry bulk undo {done.undo_id}")
+    else:
+        out.text("Nothing to change: the trust stores hold all of it already.")
+
+
+@app.command()
+def undo(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="As 'bulk import' and 'bulk history' print it.")],
+    yes: YesOption = False,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put the trust stores back to what they were before one change."""
+    out, opened = output(as_json), open_cluster(cluster)
+    confirm(out, f"Take back change {identifier} of the trust stores of {opened.name}?", yes=yes)
+    done = opened.undo(identifier)
+    changes = [{"action": c.action, "store": c.store.value, "sha256": c.certificate.sha256} for c in done]
+    out.data({"undone": identifier, "changes": changes}, f"Took back {len(done)} changes of {identifier}.")
+
+
+@app.command()
+def history(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
+    """Show who changed the trust stores, when and how; the latest first."""
+    out, opened = output(as_json), open_cluster(cluster)
+    entries = list(reversed(opened.history()))
+    described = [
+        {
+            "id": e.id,
+            "at": e.at,
+            "actor": e.actor,
+            "action": e.action,
+            "changes": len(e.changes),
+            "undone": e.undone,
+            **e.details,
+        }
+        for e in entries
+    ]
+    out.data({"history": described})
+    rows = [
+        (e.id, f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.action, len(e.changes), "undone" if e.undone else "")
+        for e in entries
+    ]
+    out.table(("id", "when (UTC)", "who", "what", "changes", ""), rows)
+
+
+@app.command("remove-cluster")
+def remove_cluster(
+    name: Annotated[str, typer.Argument(help="The cluster whose files leave the directory.")],
+    yes: YesOption = False,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a cluster's files out of the SFTP directory; trust stores stay as they are."""
+    out, opened = output(as_json), open_cluster(cluster)
+    confirm(out, f"Remove what {name} exported from the directory?", yes=yes)
+
+    async def work(exchange: SftpExchange, _wrapping: Wrapping) -> tuple[str, ...]:
+        return await exporting.remove_cluster(exchange, name, operator=getpass.getuser())
+
+    removed = _exchange(opened, work)
+    out.data({"removed": removed}, f"Removed {len(removed)} files of {name}. Consolidate again.")
+
+
+def _exchange(
+    opened: Cluster,
+    work: Callable[[SftpExchange, Wrapping], Awaitable[T]],
+    *,
+    profile: ProfileChoice = ProfileChoice.AUTO,
+    passwords: Sequence[Path] = (),
+) -> T:
+    settings = SftpSettings.load(opened)
+    chosen = None if profile is ProfileChoice.AUTO else Profile[profile.name]
+    wrapping = Wrapping.of(settings, [first_line(file) for file in passwords], chosen)
+
+    async def run() -> T:
+        async with SftpExchange.opened(settings) as exchange:
+            return await work(exchange, wrapping)
+
+    return asyncio.run(run())
+
+
+async def _test(settings: SftpSettings, *, accept_new_host_key: bool) -> tuple[SftpSettings, str, bool]:
+    exchange = await SftpExchange.connect(settings, accept_new_host_key=accept_new_host_key)
+    try:
+        await exchange.entries()
+        return exchange.settings, exchange.fingerprint, exchange.accepted_new_host_key
+    finally:
+        await exchange.close()
+
+
+async def _break_lock(exchange: SftpExchange, scope: str | None, *, wanted: bool) -> None:
+    if wanted:
+        await break_lock(exchange, scope)
+
+
+def _merged(opened: Cluster, given: dict[str, Any]) -> SftpSettings:
+    wanted = {name: value for name, value in given.items() if value is not None}
+    try:
+        return replace(SftpSettings.load(opened), **wanted)
+    except SettingsMissingError:
+        blank = {"host": "", "user": "", "directory": ""}
+        return SftpSettings(**{**blank, **wanted})
+
+
+def _algorithms(saved: Algorithms, kex: str, ciphers: str, macs: str, host_keys: str) -> Algorithms:
+    return Algorithms(kex or saved.kex, ciphers or saved.ciphers, macs or saved.macs, host_keys or saved.host_keys)
+
+
+def _types(kind: CertificateType) -> list[BulkType] | None:
+    return None if kind is CertificateType.ALL else [BulkType(kind.value)]
+
+
+def _tell_types(out: Output, kind: CertificateType, verb: str, rest: str) -> None:
+    for each in _types(kind) or BulkType:
+        out.text(f"Successfully {verb} {each} certificate(s) {rest}".rstrip() + ".")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise PairInvalidError(f"{text!r} has no '='")
+    return name, value
+
+
+def _foreign(text: str) -> ForeignFile:
+    name, value = _pair(text)
+    cluster, colon, kind = value.rpartition(":")
+    if not colon or kind not in tuple(BulkType):
+        raise PairInvalidError(f"{text!r} does not end in CLUSTER:TYPE")
+    return ForeignFile(name, BulkType(kind), cluster)

@@ -1,21 +1,23 @@
 """``certferry cert``: what OS Administration > Security > Certificate Management does."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from cryptography import x509
 
 from certferry.cli.files import read_file, write_file
 from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, open_cluster, output
+from certferry.cli.output import Output
 from certferry.cluster.certificate_search import CertificateNotFoundError, file_name, find_entry
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.trust_stores import TrustEntryOwnError
 from certferry.cluster.values import Identity, TrustChange, TrustEntry
-from certferry.errors import Refusal
+from certferry.errors import Refusal, UsageError
 from certferry.trust.purpose import Purpose, Store
 from certferry.trust.store_rules import HeldCertificate, decide
-from certferry.wire.certificate import Certificate
+from certferry.wire.certificate import Certificate, CertificateMalformedError
 
 app = typer.Typer(help="The certificates of a cluster and its trust stores.", no_args_is_help=True)
 
@@ -24,6 +26,13 @@ NodeOption = Annotated[str | None, typer.Option("--node", help="A node's name; t
 Reference = Annotated[
     str, typer.Argument(help="A purpose (CallManager, tomcat, ...) or, with --store, file name, serial, SHA-256 or CN.")
 ]
+
+
+class UploadTargetError(UsageError):
+    """An upload names no target, or two."""
+
+    code = "cert.upload-target"
+    remedy = "Give --store STORE for a trust certificate, or --purpose PURPOSE for the cluster's own."
 
 
 class UploadRefusedError(Refusal):
@@ -37,6 +46,9 @@ class UploadRefusedError(Refusal):
 def list_(
     store: StoreOption = None,
     node: Annotated[str | None, typer.Option("--node", help="Only the certificates of this node.")] = None,
+    expiring: Annotated[
+        int | None, typer.Option("--expiring", metavar="DAYS", min=0, help="Only those that expire within DAYS days.")
+    ] = None,
     cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,7 +56,11 @@ def list_(
     out = output(as_json)
     opened = open_cluster(cluster)
     own = [] if store else [each for each in opened.identities() if node is None or each.node in (node, None)]
-    entries = [] if node and not store else opened.trust_entries(store)
+    entries = [] if node and not store else list(opened.trust_entries(store))
+    if expiring is not None:
+        limit = datetime.now(UTC) + timedelta(days=expiring)
+        own = sorted((each for each in own if each.certificate.not_after <= limit), key=_expiry)
+        entries = sorted((each for each in entries if each.certificate.not_after <= limit), key=_expiry)
     out.data({"own": [_own(each) for each in own], "trust": [_entry(opened, entry) for entry in entries]})
     if own:
         rows = [
@@ -103,6 +119,9 @@ def regenerate(
     out = output(as_json)
     opened = open_cluster(cluster)
     old = opened.identity(purpose, node)
+    told = opened.consequences(purpose, node)
+    for sentence in told.sentences():
+        out.say(sentence)
     confirm(
         out, f"Replace {purpose} of {old.node or 'the whole cluster'}, serial {old.certificate.serial_hex}?", yes=yes
     )
@@ -110,21 +129,60 @@ def regenerate(
     text = f"Successfully regenerated certificate for {purpose}, serial {new.certificate.serial_hex}."
     if rebuilt:
         text += f"\nRebuilt: {', '.join(rebuilt)}."
-    out.data({"regenerated": _own(new), "rebuilt": rebuilt}, text)
-    out.note("Clusters that exchange certificates with this one need: bulk export, consolidate, and import there.")
+    out.data({"regenerated": _own(new), "rebuilt": rebuilt, "consequences": told.sentences()}, text)
+
+
+@app.command()
+def csr(
+    purpose: Annotated[Purpose, typer.Argument(help="Which certificate a CA is to sign.")],
+    node: NodeOption = None,
+    multi_server: Annotated[
+        bool, typer.Option("--multi-server", help="One certificate for all nodes; their names go into the SAN.")
+    ] = False,
+    san: Annotated[list[str] | None, typer.Option("--san", help="A further DNS name for the SAN; repeatable.")] = None,
+    to: Annotated[str, typer.Option("--to", help="File to write, or - for standard output.")] = "-",
+    cluster: ClusterOption = None,
+) -> None:
+    """Make a new key and a CSR; the present certificate stays until the signed one is uploaded."""
+    pem = open_cluster(cluster).request_certificate(purpose, node, multi_server=multi_server, names=san or ())
+    write_file(to, pem.encode())
 
 
 @app.command()
 def upload(
-    file: Annotated[Path, typer.Argument(help="A certificate, PEM or DER.")],
-    store: Annotated[Store, typer.Option("--store", help="The trust store it goes to.")],
+    file: Annotated[Path, typer.Argument(help="A certificate, PEM or DER; a CA's chain may follow the signed one.")],
+    store: Annotated[Store | None, typer.Option("--store", help="The trust store it goes to.")] = None,
+    purpose: Annotated[
+        Purpose | None, typer.Option("--purpose", help="Or: the certificate of the cluster's own that a CA signed.")
+    ] = None,
+    node: NodeOption = None,
     description: Annotated[str, typer.Option(help="A remark to keep with it.")] = "",
+    yes: YesOption = False,
     cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a certificate into a trust store, by the store's rules."""
-    out = output(as_json)
-    opened = open_cluster(cluster)
+    """Put a certificate into a trust store (--store), or a CA-signed one in place of the cluster's own (--purpose)."""
+    out, opened = output(as_json), open_cluster(cluster)
+    if (store is None) == (purpose is None):
+        raise UploadTargetError("a certificate goes either to a trust store or in place of an own certificate")
+    if store is not None:
+        _upload_trust(out, opened, file, store, description)
+    elif purpose is not None:
+        _upload_own(out, opened, file, purpose, node, yes=yes)
+
+
+def _upload_own(out: Output, opened: Cluster, file: Path, purpose: Purpose, node: str | None, *, yes: bool) -> None:
+    answer, *chain = read_certificates(file)
+    told = opened.consequences(purpose, node)
+    for sentence in told.sentences():
+        out.say(sentence)
+    confirm(out, f"Install {answer.subject} as {purpose}?", yes=yes)
+    new, rebuilt = opened.install_certificate(purpose, answer, chain, node)
+    result = {"installed": _own(new), "rebuilt": rebuilt, "consequences": told.sentences()}
+    out.data(result, f"Successfully imported certificate for {purpose}, serial {answer.serial_hex}.")
+
+
+def _upload_trust(out: Output, opened: Cluster, file: Path, store: Store, description: str) -> None:
     certificate = read_certificate(file)
     held = [HeldCertificate(entry.certificate, entry.origin) for entry in opened.trust_entries(store)]
     decision = decide(certificate, held, "upload", datetime.now(UTC))
@@ -169,6 +227,21 @@ def read_certificate(file: Path) -> Certificate:
     """Read a certificate file, PEM or DER."""
     data = read_file(file)
     return Certificate.from_pem(data) if b"-----BEGIN" in data else Certificate.parse(data)
+
+
+def read_certificates(file: Path) -> list[Certificate]:
+    """Read a certificate and what follows it: its chain, in a PEM file."""
+    data = read_file(file)
+    if b"-----BEGIN" not in data:
+        return [Certificate.parse(data)]
+    try:
+        return [Certificate.of(each) for each in x509.load_pem_x509_certificates(data)]
+    except ValueError as error:
+        raise CertificateMalformedError(f"{file}: {error}") from error
+
+
+def _expiry(held: Identity | TrustEntry) -> datetime:
+    return held.certificate.not_after
 
 
 def _find(opened: Cluster, reference: str, store: Store | None, node: str | None) -> Certificate:

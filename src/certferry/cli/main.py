@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from certferry import __version__
-from certferry.cli import bulk, cert, cluster, demo, phone, serve, trustlist, tvs
+from certferry.cli import audit, bulk, cert, cluster, demo, phone, serve, trustlist, tvs
 from certferry.cli.options import given
 from certferry.errors import Refusal, UsageError
 
 FAILED, WRONG_USAGE, LOCKED, INTERRUPTED = 1, 2, 6, 130
-_EXIT_CODES = {"bulk.lock-held": LOCKED}
+_EXIT_CODES = {"bulk.locked": LOCKED}
 
 app = typer.Typer(
     name="certferry",
@@ -32,6 +32,7 @@ app.add_typer(phone.app, name="phone")
 app.add_typer(bulk.app, name="bulk")
 app.add_typer(trustlist.app, name="trustlist")
 app.add_typer(tvs.app, name="tvs")
+app.add_typer(audit.app, name="audit")
 
 
 def _version(value: bool) -> None:
