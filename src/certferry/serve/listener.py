@@ -9,8 +9,11 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from certferry.errors import MalformedError
 
 BACKLOG = 2048
 SHUTDOWN_TIMEOUT = 2.0
@@ -27,17 +30,82 @@ class ConnectionCounters:
     handshakes_failed: int = 0
 
 
-class Conversation(asyncio.Protocol):
-    """A protocol that tells the listener when it is over; subclasses call ``super().connection_lost``."""
+class Conversation(asyncio.Protocol, ABC):
+    """One peer's connection: messages cut from the stream one after the other, each under a deadline.
 
-    def __init__(self) -> None:
+    A subclass answers in ``step``. A peer that does not read its answers is asked no further; one that is late or
+    sends what is malformed is cut off, and nobody else notices.
+    """
+
+    def __init__(self, patience: float) -> None:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.received = bytearray()
+        self._patience = patience
+        self._deadline: asyncio.TimerHandle | None = None
+        self._paused = False
+
+    @abstractmethod
+    def step(self) -> bool:
+        """Take one whole message out of ``received`` and answer it; False when there is none.
+
+        Raise ``MalformedError`` to end the connection.
+        """
+
+    @abstractmethod
+    def malformed(self) -> None:
+        """Count that the peer sent what is no message."""
+
+    @abstractmethod
+    def late(self) -> None:
+        """Count that the peer let its deadline pass."""
+
+    def wait(self, seconds: float) -> None:
+        """Give the peer ``seconds`` from now, instead of what was left."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = asyncio.get_running_loop().call_later(seconds, self._give_up)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the first deadline."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- narrows the type
+        self.transport = transport
+        self.wait(self._patience)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place back."""
         del exc
+        if self._deadline is not None:
+            self._deadline.cancel()
         if not self.over.done():
             self.over.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every message that is now whole."""
+        self.received += data
+        self._proceed()
+
+    def pause_writing(self) -> None:
+        """Take no more from a peer that does not read its answers."""
+        self._paused = True
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on with a peer that has read its answers."""
+        self._paused = False
+        self.transport.resume_reading()
+        self._proceed()
+
+    def _proceed(self) -> None:
+        try:
+            while not self._paused and not self.transport.is_closing() and self.step():
+                pass
+        except MalformedError:
+            self.malformed()
+            self.transport.abort()
+
+    def _give_up(self) -> None:
+        self.late()
+        self.transport.abort()
 
 
 class Listener:

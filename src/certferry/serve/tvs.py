@@ -4,13 +4,12 @@ Answers come ready from a ``TvsIndex``; this module only cuts messages out of th
 may take: a deadline for the handshake and for each request, a size limit, a number of connections.
 """
 
-import asyncio
 import ssl
 from dataclasses import dataclass
 
 from certferry.serve.listener import ConnectionCounters, Conversation, Listener
 from certferry.serve.tvs_index import TvsIndex
-from certferry.wire.tvs import HEADER_SIZE, Status, TvsMalformedError, frame_length
+from certferry.wire.tvs import HEADER_SIZE, Status, frame_length
 
 _STATUS_AT = HEADER_SIZE + 3
 """Every reply begins with element 7, so its status stands here."""
@@ -85,66 +84,37 @@ class _TvsConversation(Conversation):
     """One phone's connection. Requests may follow each other, and may come in any pieces."""
 
     def __init__(self, server: TvsServer) -> None:
-        super().__init__()
+        super().__init__(server.request_timeout)
         self._server = server
-        self._received = bytearray()
-        self._paused = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- narrows the type
-        self._transport = transport
-        self._set_deadline()
+    def step(self) -> bool:
+        message = self._next_message()
+        if message is None:
+            return False
+        reply = self._server.index.reply(message)
+        self._count(reply)
+        self.transport.write(reply)  # in one piece: phones stall on a split one
+        self.wait(self._server.request_timeout)
+        return True
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._deadline.cancel()
-        super().connection_lost(exc)
+    def malformed(self) -> None:
+        self._server.counters.malformed += 1
 
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        self._answer_all()
-
-    def pause_writing(self) -> None:
-        """Take no more questions from a peer that does not read its answers."""
-        self._paused = True
-        self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        self._paused = False
-        self._transport.resume_reading()
-        self._answer_all()
-
-    def _answer_all(self) -> None:
-        try:
-            while not self._paused and (message := self._next_message()):
-                self._answer(message)
-        except TvsMalformedError:
-            self._server.counters.malformed += 1
-            self._transport.abort()
+    def late(self) -> None:
+        self._server.counters.timed_out += 1
 
     def _next_message(self) -> bytes | None:
-        if len(self._received) < HEADER_SIZE:
+        if len(self.received) < HEADER_SIZE:
             return None
-        length = frame_length(bytes(self._received[:HEADER_SIZE]))
-        if len(self._received) < length:
+        length = frame_length(bytes(self.received[:HEADER_SIZE]))
+        if len(self.received) < length:
             return None
-        message = bytes(self._received[:length])
-        del self._received[:length]
+        message = bytes(self.received[:length])
+        del self.received[:length]
         return message
 
-    def _answer(self, message: bytes) -> None:
-        reply = self._server.index.reply(message)
+    def _count(self, reply: bytes) -> None:
         if reply[_STATUS_AT] == Status.VALID:
             self._server.counters.trusted += 1
         else:
             self._server.counters.unknown += 1
-        self._transport.write(reply)  # in one piece: phones stall on a split one
-        self._deadline.cancel()
-        self._set_deadline()
-
-    def _set_deadline(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(self._server.request_timeout, self._give_up)
-
-    def _give_up(self) -> None:
-        self._server.counters.timed_out += 1
-        self._transport.abort()
