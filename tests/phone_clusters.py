@@ -99,6 +99,11 @@ class PaperCluster:
             security_mode=mode,
         ).encode()
 
+    def tvs_roles(self) -> list[tuple[Certificate, frozenset[Role]]]:
+        """What its TVS reports of its own signers."""
+        roles = frozenset({Role.SAST, Role.TFTP})
+        return [(self.callmanager, roles), (self.recovery, roles)]
+
     def config(self, xml: bytes | None = None, signer: Certificate | None = None) -> bytes:
         name = f"{DEVICE}.cnf.xml"
         return sign_file(name, xml or self.xml(), signer or self.callmanager, self.key, timestamp=WHEN)

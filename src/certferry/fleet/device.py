@@ -1,0 +1,202 @@
+"""One phone over real sockets. It does what the boot machine of ``certferry.phone`` says and decides nothing itself."""
+
+import asyncio
+from collections.abc import Sequence
+
+from certferry.errors import Refusal
+from certferry.fleet import http, tftp
+from certferry.fleet.dial import CertificatePaths, client_context
+from certferry.fleet.sip import register
+from certferry.fleet.tvs import TvsCertificateUnknownError, TvsHandshakeError, TvsUnreachableError, ask
+from certferry.phone.boot import DEFAULT_LIMITS, BootMachine, Limits
+from certferry.phone.events import (
+    Action,
+    Address,
+    AskTvs,
+    Event,
+    Fetch,
+    FetchFailed,
+    FileMissing,
+    FileReceived,
+    Question,
+    Register,
+    Registered,
+    RegistrationFailed,
+    ShowStatus,
+    TvsAnswered,
+    TvsFailed,
+)
+from certferry.phone.flash import Flash
+from certferry.phone.outcome import Code, Journal, Outcome
+from certferry.phone.status import Status
+from certferry.phone.trust import PhoneTrust
+from certferry.phone.vouching import TvsMemory
+from certferry.wire.tvs import CertificateQueryReply
+
+_TVS_CODES: dict[type[Refusal], Code] = {
+    TvsUnreachableError: Code.TVS_UNREACHABLE,
+    TvsCertificateUnknownError: Code.TVS_CERTIFICATE,
+    TvsHandshakeError: Code.TVS_HANDSHAKE,
+}
+_MISSING = (http.HttpFileNotFoundError, tftp.TftpFileNotFoundError)
+_MARGIN = 0.8
+"""The part of a limit that one request may take, so that it fails under its own name before the machine gives up."""
+
+
+class Device:
+    """A phone: its name, its flash, and how it reaches the network.
+
+    ``lsc`` are the paths of its own certificate and key; ``http_port`` makes it ask over HTTP before TFTP, as phones
+    of firmware 12.5 and later do. A broken trust list in ``flash`` raises ``MalformedError`` here. After a boot,
+    ``outcome``, ``journal``, ``statuses`` (what its screen showed) and ``tvs_requests`` tell of that boot.
+    """
+
+    __slots__ = (
+        "_memory",
+        "_server",
+        "allow_tls10",
+        "flash",
+        "http_port",
+        "journal",
+        "limits",
+        "lsc",
+        "model",
+        "name",
+        "outcome",
+        "statuses",
+        "tftp_servers",
+        "tvs_requests",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        flash: Flash,
+        *,
+        tftp_servers: Sequence[Address] = (),
+        model: str = "8861",
+        lsc: CertificatePaths | None = None,
+        http_port: int | None = None,
+        allow_tls10: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        PhoneTrust.of(flash)
+        self.name = name
+        self.flash = flash
+        self.tftp_servers = tuple(tftp_servers)
+        self.model = model
+        self.lsc = lsc
+        self.http_port = http_port
+        self.allow_tls10 = allow_tls10
+        self.limits = limits
+        self.outcome: Outcome | None = None
+        self.journal: Journal = ()
+        self.statuses: tuple[str, ...] = ()
+        self.tvs_requests = 0
+        self._memory = TvsMemory()
+        self._server = 0
+
+    def erase(self) -> None:
+        """Do what *Erase* in the phone's menu does: forget the trust lists."""
+        self.flash = self.flash.erased()
+        self._memory.flush()
+        self.statuses = (*self.statuses, str(Status.ERASING))
+
+    async def boot(self, tftp_servers: Sequence[Address] | None = None) -> Outcome:
+        """Boot once; ``tftp_servers`` are those DHCP names from now on (option 150), in order."""
+        if tftp_servers is not None:
+            self.tftp_servers = tuple(tftp_servers)
+        self.statuses, self.tvs_requests, self._server = (), 0, 0
+        machine = BootMachine(self.name, self.flash, model=self.model, memory=self._memory, limits=self.limits)
+        outcome = await self._run(machine)
+        self.flash, self.journal, self.outcome = machine.flash, machine.journal, outcome
+        return outcome
+
+    async def _run(self, machine: BootMachine) -> Outcome:
+        loop = asyncio.get_running_loop()
+        actions = machine.start(loop.time())
+        while (question := self._show_and_find_question(actions)) is not None:
+            deadline = machine.next_deadline()
+            event = await self._answer_by(question, deadline)
+            now = loop.time() if event or deadline is None else max(loop.time(), deadline)
+            actions = machine.receive(event, now) if event else machine.tick(now)
+        assert machine.outcome is not None  # noqa: S101 -- a machine that asks for nothing more has finished
+        return machine.outcome
+
+    def _show_and_find_question(self, actions: Sequence[Action]) -> Question | None:
+        self.statuses += tuple(action.text for action in actions if isinstance(action, ShowStatus))
+        return next((action for action in actions if isinstance(action, Question)), None)
+
+    async def _answer_by(self, question: Question, deadline: float | None) -> Event | None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._answer(question)
+        except TimeoutError:
+            return None
+
+    async def _answer(self, question: Question) -> Event:
+        match question:
+            case Fetch(name):
+                return await self._fetch(name)
+            case AskTvs():
+                return await self._ask(question)
+            case Register():
+                return await self._register(question)
+
+    async def _fetch(self, name: str) -> Event:
+        """Ask the servers in order, beginning with the one that answered last; the first that answers decides."""
+        reasons = []
+        for number in range(len(self.tftp_servers)):
+            server = (self._server + number) % len(self.tftp_servers)
+            try:
+                event = await self._fetch_from(self.tftp_servers[server], name)
+            except Refusal as error:
+                reasons.append(error.sentence)
+            else:
+                self._server = server
+                return event
+        return FetchFailed(name, "; ".join(reasons) or "the phone has no TFTP server")
+
+    async def _fetch_from(self, server: Address, name: str) -> Event:
+        try:
+            data = await self._over_http(server, name)
+            if data is not None:
+                return FileReceived(name, data, "HTTP")
+            return FileReceived(name, await tftp.fetch(server, name), "TFTP")
+        except _MISSING:
+            return FileMissing(name)
+
+    async def _over_http(self, server: Address, name: str) -> bytes | None:
+        """Return the file, or None when it is to be asked for over TFTP (phone-trust 5.3)."""
+        if self.http_port is None:
+            return None
+        try:
+            return await http.fetch((server[0], self.http_port), name)
+        except (http.HttpBusyError, http.HttpNoAnswerError, http.HttpRefusedError):
+            return None
+
+    async def _ask(self, question: AskTvs) -> Event:
+        self.tvs_requests += 1
+        try:
+            answer = await ask(
+                question.member,
+                question.request,
+                trusted=question.trusted,
+                client_certificate=self.lsc,
+                timeout=self.limits.tvs * _MARGIN,
+                allow_tls10=self.allow_tls10,
+            )
+        except Refusal as error:
+            return TvsFailed(question.member, _TVS_CODES.get(type(error), Code.TVS_NO_ANSWER), error.sentence)
+        assert isinstance(answer.reply, CertificateQueryReply)  # noqa: S101 -- ask checks that the answer fits
+        return TvsAnswered(question.member, answer.reply)
+
+    async def _register(self, question: Register) -> Event:
+        try:
+            context = None
+            if question.secure:
+                context = client_context(question.trusted, self.lsc, allow_tls10=self.allow_tls10)
+            await register(question.server, self.name, context=context, timeout=self.limits.register * _MARGIN)
+        except Refusal as error:
+            return RegistrationFailed(question.server, error.sentence)
+        return Registered(question.server)
