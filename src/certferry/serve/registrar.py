@@ -180,7 +180,7 @@ class _SipConversation(Conversation):
         self._registrar.counters.timed_out += 1
 
     def _next_message(self) -> SipMessage | None:
-        while self.received[:1] in (b"\r", b"\n"):
+        while self.received.startswith((b"\r", b"\n")):
             del self.received[:1]  # a keep-alive
         length = frame_length(bytes(self.received[:MAX_HEADERS]))
         if length is None or len(self.received) < length:
