@@ -12,6 +12,7 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from certferry.errors import MalformedError
 
@@ -67,8 +68,8 @@ class Conversation(asyncio.Protocol, ABC):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the first deadline."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- narrows the type
-        self.transport = transport
+        # uvloop's transports do what asyncio.Transport does without being one, so this is said, not checked.
+        self.transport = cast("asyncio.Transport", transport)
         self.wait(self._patience)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -182,8 +183,9 @@ class Listener:
         self._places.release()
 
     async def _serve(self, peer: socket.socket) -> None:
+        conversation = self._conversation()
         try:
-            transport, conversation = await self._connect(peer)
+            transport = await self._connect(peer, conversation)
         except (TimeoutError, OSError):  # ssl.SSLError is an OSError
             self.counters.handshakes_failed += 1
             peer.close()
@@ -196,15 +198,18 @@ class Listener:
         finally:
             transport.abort()
 
-    async def _connect(self, peer: socket.socket) -> tuple[asyncio.Transport, Conversation]:
+    async def _connect(self, peer: socket.socket, conversation: Conversation) -> asyncio.Transport:
         peer.setblocking(False)  # noqa: FBT003 -- the call's own form
         with contextlib.suppress(OSError):
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         secured = self.context is not None
-        return await asyncio.get_running_loop().connect_accepted_socket(
-            self._conversation,
+        # What uvloop gives back as the protocol is its own TLS layer, so ours is held on to here.
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: conversation,
             peer,
             ssl=self.context,
             ssl_handshake_timeout=self._handshake_timeout if secured else None,
             ssl_shutdown_timeout=SHUTDOWN_TIMEOUT if secured else None,
         )
+        return transport
+        return transport
