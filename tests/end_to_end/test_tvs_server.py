@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
@@ -222,6 +223,24 @@ async def test_two_hundred_phones_at_once_are_all_answered(
     answers = await asyncio.gather(*(phone(number) for number in range(200)))
     assert [answer.reply.session_id for answer in answers] == list(range(200))
     assert server.counters.trusted == 200
+
+
+def test_all_of_it_holds_on_uvloop_too(
+    context: ssl.SSLContext, signer: Certificate, query: CertificateQueryRequest, found: CertificateQueryReply
+) -> None:
+    async def scenario() -> None:
+        async with serving(context, signer, handshake_timeout=0.5, request_timeout=0.5) as server:
+            async with plain_connection(server) as (idle, _), tls_connection(server) as (reader, writer):
+                answers = await asyncio.gather(*(ask(server.address, query, trusted=None) for _ in range(50)))
+                assert {answer.reply for answer in answers} == {found}
+                writer.write(b"garbage!!!")
+                assert await until_closed(reader) == b""
+                assert await until_closed(idle) == b""
+            assert (server.counters.trusted, server.counters.malformed) == (50, 1)
+            assert server.connections.handshakes_failed == 1
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())
 
 
 # Hostile and broken peers
