@@ -218,6 +218,10 @@ class TestWhateverComes:
 
     @COLLIDING
     @given(directory=DIRECTORIES, holdings=HOLDINGS)
+    @example(  # what is our own, another cluster exports beside one of the same name and age
+        directory=[(1, BulkType.TFTP, "osaka"), (2, BulkType.TFTP, "osaka")],
+        holdings=[(Store.CALLMANAGER_TRUST, 2, OWN)],
+    )
     def test_a_signer_that_is_a_cluster_s_latest_is_held_afterwards(
         self, shelf: list[Certificate], directory: Directory, holdings: list[tuple[Store, int, str]]
     ) -> None:

@@ -89,7 +89,7 @@ def _bids_of_stores(incoming: Iterable[Incoming]) -> dict[Store, set[_Bid]]:
 def _decisions(
     bids: set[_Bid], held: Sequence[HeldCertificate], own: set[Certificate], now: datetime, own_cluster: str
 ) -> Iterator[tuple[_Bid, Decision]]:
-    latest = _latest_of_each(bids, now)
+    latest = _latest_of_each({bid for bid in bids if bid[1] not in own}, now)
     store = list(held)
     for bid in sorted(bids, key=_by_cluster_and_subject):
         cluster, certificate = bid
