@@ -78,7 +78,7 @@ def _options(settings: SftpSettings, check: HostKeyCheck) -> dict[str, Any]:
         "kex_algs": settings.algorithms.kex,
         "encryption_algs": settings.algorithms.ciphers,
         "mac_algs": settings.algorithms.macs,
-        "server_host_key_algs": settings.algorithms.host_keys,
+        "server_host_key_algs": settings.algorithms.host_keys or check.algorithms(),
     }
     return {
         "host": settings.host,
@@ -115,8 +115,6 @@ def _ssh_failures(settings: SftpSettings, check: HostKeyCheck) -> Iterator[None]
     except asyncssh.PermissionDenied as error:
         raise LoginRefusedError(f"{place} does not let user {settings.user!r} in") from error
     except asyncssh.KeyExchangeFailed as error:
-        if "host key" in str(error) and check.knows(settings.host, "", settings.port):
-            raise check.refusal(changed=True) from error
         raise AlgorithmsError(f"{place}: {error.reason}") from error
     except asyncssh.ConnectionLost as error:
         raise ConnectionDroppedError(f"{place} closed the connection before the login") from error

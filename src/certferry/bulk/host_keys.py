@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncssh
+from asyncssh.public_key import get_default_public_key_algs
 
 from certferry.bulk.refusals import HostKeyChangedError, HostKeyUnknownError, KnownHostsUnreadableError
 from certferry.bulk.settings import SSH_PORT, SftpSettings
@@ -31,16 +32,25 @@ class HostKeyCheck(asyncssh.SSHClient):
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Decide on a key that is in no list; the SSH library asks only then."""
         self._verdict.shown = key.get_fingerprint()
-        self._verdict.changed = self.knows(host, addr, port)
+        self._verdict.changed = self._knows(host, addr, port)
         if self._verdict.changed or not self._accept_new:
             return False
         self._verdict.accepted = key.export_public_key().decode().strip()
         return True
 
-    def knows(self, host: str, addr: str, port: int) -> bool:
+    def _knows(self, host: str, addr: str, port: int) -> bool:
         """Whether any key or authority is known for the server."""
-        matched = self.known.match(host, addr, None if port == SSH_PORT else port)
-        return any(matched[:2])
+        return any(self.known.match(host, addr, _port(port))[:2])
+
+    def algorithms(self) -> list[str]:
+        """Order host key algorithms so that a known key is shown if the server still has it, and any other if not.
+
+        Empty, which leaves the choice to the SSH library, when nothing is known by the server's name.
+        """
+        keys = self.known.match(self._settings.host, "", _port(self._settings.port))[0]
+        known = [algorithm for key in keys for algorithm in key.sig_algorithms]
+        others = get_default_public_key_algs() if known else []
+        return [algorithm.decode() for algorithm in dict.fromkeys([*known, *others])]
 
     def remember(self) -> None:
         """Write a key just accepted into the named file of known hosts; without one, the settings keep it."""
@@ -52,13 +62,14 @@ class HostKeyCheck(asyncssh.SSHClient):
         except OSError as error:
             raise KnownHostsUnreadableError(f"{self._file}: {error.strerror}") from error
 
-    def refusal(self, *, changed: bool = False) -> HostKeyChangedError | HostKeyUnknownError:
-        """Put the verdict into the error to raise; ``changed`` when not even the kind of key is the known one."""
+    def refusal(self) -> HostKeyChangedError | HostKeyUnknownError:
+        """Put the verdict into the error to raise."""
         place = f"{self._settings.host}:{self._settings.port}"
-        shown = self._verdict.shown or "of another kind"
-        if changed or self._verdict.changed:
-            return HostKeyChangedError(f"{place} shows the host key {shown}, but another one is known for it")
-        return HostKeyUnknownError(f"the host key of {place} is not known: {shown}")
+        if self._verdict.changed:
+            return HostKeyChangedError(
+                f"{place} shows the host key {self._verdict.shown}, but another one is known for it"
+            )
+        return HostKeyUnknownError(f"the host key of {place} is not known: {self._verdict.shown}")
 
     def _read_known(self) -> asyncssh.SSHKnownHosts:
         lines = [self._file_text()]
@@ -85,6 +96,11 @@ class _Verdict:
     shown: str = ""
     changed: bool = False
     accepted: str = ""
+
+
+def _port(port: int) -> int | None:
+    """Write a port as known hosts do: the standard one is not mentioned."""
+    return None if port == SSH_PORT else port
 
 
 def _pattern(settings: SftpSettings) -> str:

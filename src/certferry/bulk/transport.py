@@ -11,7 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import asyncssh
 from asyncssh.constants import FILEXFER_TYPE_REGULAR, FILEXFER_TYPE_UNKNOWN
@@ -24,20 +24,20 @@ from certferry.bulk.refusals import (
     DirectoryDeniedError,
     DiskFullError,
     FileMissingError,
-    FileTooLargeError,
     NotWritableError,
     ProtocolFailureError,
     UnreachableError,
     WriteFailedError,
 )
 from certferry.bulk.settings import SftpSettings
+from certferry.bulk.turn import BLOCK, Turn, read_whole
 
 IN_FLIGHT = 32
-BLOCK = 32 * 1024  # every SFTP server takes reads and writes of this size in one request
 BACKOFF = (0.2, 0.8, 2.0)
 """Seconds to wait before each new connection after one was lost."""
 
 T = TypeVar("T")
+Request = Callable[[Turn], Awaitable[T]]
 _MISSING = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)
 _DENIED = (asyncssh.SFTPPermissionDenied, asyncssh.SFTPWriteProtect)
 _NO_LINK = (asyncssh.SFTPOpUnsupported, asyncssh.SFTPFailure, asyncssh.SFTPFileAlreadyExists)
@@ -101,8 +101,8 @@ class SftpExchange:
     async def entries(self) -> Sequence[Entry]:
         """List the regular files, sorted by name; what a server sends as a name but is a path is left out."""
 
-        async def scan(sftp: asyncssh.SFTPClient) -> list[Entry]:
-            found = [_entry(file) async for file in sftp.scandir(self._settings.directory) if _is_file(file)]
+        async def scan(turn: Turn) -> list[Entry]:
+            found = [_entry(file) async for file in turn.sftp.scandir(self._settings.directory) if _is_file(file)]
             return sorted(found, key=lambda entry: entry.name)
 
         return await self._asked(scan, f"list {self._settings.directory}")
@@ -110,9 +110,9 @@ class SftpExchange:
     async def read(self, name: str, limit: int = READ_LIMIT) -> bytes:
         """Read a whole file; raise ``FileMissingError`` or, above ``limit`` bytes, ``FileTooLargeError``."""
 
-        async def fetch(sftp: asyncssh.SFTPClient) -> bytes:
-            async with sftp.open(self._path(name), "rb") as file:
-                return await _read_whole(file, name, limit)
+        async def fetch(turn: Turn) -> bytes:
+            async with turn.sftp.open(self._path(name), "rb") as file:
+                return await read_whole(file, name, limit, turn)
 
         return await self._asked(fetch, f"read {name}")
 
@@ -153,7 +153,7 @@ class SftpExchange:
     async def remove(self, name: str) -> bool:
         """Remove a file; say whether it was there."""
         try:
-            await self._asked(lambda sftp: sftp.remove(self._path(name)), f"remove {name}", writing=True)
+            await self._asked(lambda turn: turn.sftp.remove(self._path(name)), f"remove {name}", writing=True)
         except FileMissingError:
             return False
         return True
@@ -172,42 +172,43 @@ class SftpExchange:
         When the connection was lost in between, a file with exactly ``data`` is the one created before.
         """
         try:
-            await self._asked(lambda sftp: self._create(sftp, name, data), f"create {name}", writing=True)
+            await self._asked(lambda turn: self._create(turn, name, data), f"create {name}", writing=True)
         except _NameTakenError as taken:
             return taken.content == data
         return True
 
-    async def _create(self, sftp: asyncssh.SFTPClient, name: str, data: bytes) -> None:
+    async def _create(self, turn: Turn, name: str, data: bytes) -> None:
         """Create ``name`` with its content in one step, by a link, where the server has links."""
         temporary = self._path(temporary_name(name, secrets.token_hex(8)))
-        async with sftp.open(temporary, "xb") as file:
+        async with turn.sftp.open(temporary, "xb") as file:
             await file.write(data)
         try:
-            await sftp.link(temporary, self._path(name))
+            await turn.sftp.link(temporary, self._path(name))
         except (*_NO_LINK, *_MISSING):
-            await self._create_in_place(sftp, name, data)
+            await self._create_in_place(turn, name, data)
         finally:
             with suppress(asyncssh.SFTPError):
-                await sftp.remove(temporary)
+                await turn.sftp.remove(temporary)
 
-    async def _create_in_place(self, sftp: asyncssh.SFTPClient, name: str, data: bytes) -> None:
+    async def _create_in_place(self, turn: Turn, name: str, data: bytes) -> None:
         try:
-            file = await sftp.open(self._path(name), "xb")
+            file = await turn.sftp.open(self._path(name), "xb")
         except (asyncssh.SFTPFailure, asyncssh.SFTPFileAlreadyExists) as error:
             # Servers of version 3 say no more than "failure" when the name is taken: look.
             try:
-                async with sftp.open(self._path(name), "rb") as there:
-                    raise _NameTakenError(await _read_whole(there, name, READ_LIMIT)) from None
+                async with turn.sftp.open(self._path(name), "rb") as there:
+                    raise _NameTakenError(await read_whole(there, name, READ_LIMIT, turn)) from None
             except _MISSING:
                 raise error from None
         async with file:
             await file.write(data)
 
     async def _upload(self, name: str, data: bytes) -> None:
-        async def send(sftp: asyncssh.SFTPClient) -> None:
-            async with sftp.open(self._path(name), "wb") as file:
+        async def send(turn: Turn) -> None:
+            async with turn.sftp.open(self._path(name), "wb") as file:
                 for start in range(0, len(data), BLOCK):
                     await file.write(data[start : start + BLOCK], start)
+                    turn.pulse()
                 with suppress(asyncssh.SFTPOpUnsupported):
                     await file.fsync()
 
@@ -219,7 +220,7 @@ class SftpExchange:
     async def _why_unwritten(self, size: int, error: ProtocolFailureError) -> WriteFailedError | DiskFullError:
         """Look for free room: SFTP version 3 reports a full disk as a bare "failure"."""
         with suppress(ProtocolFailureError):
-            room = await self._asked(lambda sftp: sftp.statvfs(self._settings.directory), "statvfs")
+            room = await self._asked(lambda turn: turn.sftp.statvfs(self._settings.directory), "statvfs")
             if room.bavail * room.frsize < max(size, BLOCK):
                 return _disk_full(self._settings)
         return WriteFailedError(str(error))
@@ -227,16 +228,16 @@ class SftpExchange:
     async def _put(self, temporary: str, name: str) -> None:
         tried = False
 
-        async def rename(sftp: asyncssh.SFTPClient) -> None:
+        async def rename(turn: Turn) -> None:
             nonlocal tried
             again, tried = tried, True
             try:
-                await self._replace(sftp, self._path(temporary), self._path(name))
+                await self._replace(turn.sftp, self._path(temporary), self._path(name))
             except _MISSING:
                 # Renamed already by the try before the connection was lost? Then the temporary is gone for good.
                 if not again:
                     raise
-                await sftp.stat(self._path(name))
+                await turn.sftp.stat(self._path(name))
 
         await self._asked(rename, f"rename to {name}", writing=True)
 
@@ -292,9 +293,7 @@ class SftpExchange:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _asked(
-        self, request: Callable[[asyncssh.SFTPClient], Awaitable[T]], what: str, *, writing: bool = False
-    ) -> T:
+    async def _asked(self, request: Request[T], what: str, *, writing: bool = False) -> T:
         """Make a request that may be repeated; on a lost connection log in again and repeat it."""
         for _ in self._backoff:
             login = self._login
@@ -307,12 +306,11 @@ class SftpExchange:
         except LOST as error:
             raise ConnectionDroppedError(f"the connection to {self._settings.host} broke at: {what}") from error
 
-    async def _asked_once(
-        self, login: Login, request: Callable[[asyncssh.SFTPClient], Awaitable[T]], what: str, *, writing: bool
-    ) -> T:
+    async def _asked_once(self, login: Login, request: Request[T], what: str, *, writing: bool) -> T:
+        turn = Turn(login, self._settings.request_timeout)
+        turn.pulse()
         try:
-            async with asyncio.timeout(self._settings.request_timeout):
-                return await request(login.sftp)
+            return await request(turn)
         except LOST:
             raise
         except _MISSING as error:
@@ -324,6 +322,8 @@ class SftpExchange:
             raise _disk_full(self._settings) from error
         except asyncssh.Error as error:
             raise ProtocolFailureError(f"{what}: {self._settings.host} answers {error.reason!r}") from error
+        finally:
+            turn.end()
 
     async def _reconnect(self, lost: Login) -> None:
         """Log in again, once for all requests that lost the same connection."""
@@ -350,15 +350,6 @@ async def _log_in_again(settings: SftpSettings, backoff: Sequence[float]) -> Log
         with suppress(ConnectionDroppedError, UnreachableError):
             return await log_in(settings)
     raise ConnectionDroppedError(f"the connection to {settings.host}:{settings.port} broke and cannot be restored")
-
-
-async def _read_whole(file: Any, name: str, limit: int) -> bytes:
-    data = bytearray()
-    while block := await file.read(BLOCK, len(data)):
-        data += block
-        if len(data) > limit:
-            raise FileTooLargeError(f"{name} is larger than {limit} bytes")
-    return bytes(data)
 
 
 def _disk_full(settings: SftpSettings) -> DiskFullError:
