@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from certferry.cluster.cluster import Cluster, ClusterSpec
+from certferry.cluster.values import Node, NodeRole
+from certferry.lab.keys import PooledKeys
+from certferry.trust.release import Release
 from certferry.wire.certificate import Certificate
 
 TYPE_OF = {
@@ -25,6 +30,9 @@ TYPE_OF = {
 _serials = count(0x5A00_0000_0000_0000_0000_0000_0000_0001)
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 MakeCertificate = Callable[..., Certificate]
+MakeCluster = Callable[..., Cluster]
+CLUSTER_BORN = datetime(2026, 6, 1, 12, tzinfo=UTC)
+"""When the clusters that ``make_cluster`` makes were made; their clocks stand still there."""
 
 
 @pytest.fixture(scope="session")
@@ -72,5 +80,38 @@ def make_certificate(rsa_key: rsa.RSAPrivateKey) -> MakeCertificate:
             .sign(issuer_key or key, algorithm)
         )
         return Certificate.of(certificate)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def key_pool() -> PooledKeys:
+    return PooledKeys(48)
+
+
+def usual_nodes(cluster: str, count: int) -> list[Node]:
+    """A publisher with CAPF and its subscribers; all run TFTP, TVS and call control."""
+    everywhere = frozenset({NodeRole.TFTP, NodeRole.TVS, NodeRole.CALLMANAGER})
+    publisher = Node(f"{cluster}-pub", "192.0.2.1", everywhere | {NodeRole.PUBLISHER, NodeRole.CAPF})
+    subscribers = [Node(f"{cluster}-sub{number}", f"192.0.2.{number + 1}", everywhere) for number in range(1, count)]
+    return [publisher, *subscribers]
+
+
+@pytest.fixture
+def make_cluster(tmp_path: Path, key_pool: PooledKeys) -> MakeCluster:
+    """Make a cluster in the test's own folder, with keys made beforehand and a clock that stands still."""
+
+    def make(
+        name: str = "source",
+        release: str = "11.5.1",
+        nodes: int | list[Node] = 3,
+        *,
+        secure: bool = False,
+        clock: Callable[[], datetime] = lambda: CLUSTER_BORN,
+        **spec: Any,
+    ) -> Cluster:
+        all_nodes = usual_nodes(name, nodes) if isinstance(nodes, int) else nodes
+        wanted = ClusterSpec(name, Release.parse(release), all_nodes, secure=secure, **spec)
+        return Cluster.create(tmp_path / name, wanted, keys=key_pool, clock=clock)
 
     return make
