@@ -3,7 +3,6 @@
 import sys
 from typing import Annotated
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -61,12 +60,10 @@ def run(arguments: list[str] | None = None) -> None:
         code = app(args=arguments, standalone_mode=False)
     except Refusal as refusal:
         code = _tell(refusal)
-    except click.exceptions.Abort:
-        code = INTERRUPTED
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        typer.echo(error.format_message(), err=True)
         code = error.exit_code
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (certferry ... | head): nothing is wrong, nothing more to say.
