@@ -27,6 +27,12 @@ types: $(VENV)/.development
 layers: $(VENV)/.development
 	$(BIN)/lint-imports
 
+bench: $(VENV)/.runtime
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(VENV)/.development
+	$(BIN)/python tools/docs
+
 $(BIN)/python:
 	$(PYTHON) -m venv --without-pip $(VENV)
 
