@@ -10,7 +10,7 @@ from datetime import datetime
 
 from certferry.bulk.directory import stale_sources
 from certferry.bulk.exchange import Exchange, Progress, silent
-from certferry.bulk.files import BundleName
+from certferry.bulk.files import BundleName, cluster_of_manifest
 from certferry.bulk.lock import WAIT_SECONDS
 from certferry.bulk.origins import ForeignFile, gather
 from certferry.bulk.participant import Participant
@@ -152,6 +152,9 @@ def _unfit(types: Iterable[BulkType] | None, foreign: Sequence[ForeignFile], *, 
         chosen = _chosen(snapshot, types)
         if not chosen and not foreign:
             return Unfit(NotConsolidatedError("no cluster exported a certificate of the chosen type"))
+        for name, refusal in snapshot.broken.items():
+            if cluster := cluster_of_manifest(name):
+                return Unfit(refusal, (cluster,))
         refusals = (_refusal(snapshot, bulk_type, accept_unsigned=accept_unsigned) for bulk_type in chosen)
         return next((Unfit(refusal, (None,)) for refusal in refusals if refusal), None)
 

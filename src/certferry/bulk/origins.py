@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from certferry.bulk.files import BundleName
 from certferry.bulk.labels import Label
 from certferry.bulk.refusals import FileMissingError
-from certferry.bulk.snapshot import Snapshot, UnsignedFileError
+from certferry.bulk.snapshot import Snapshot, UnlistedFileError, UnsignedFileError
 from certferry.bulk.wrapping import Wrapping
 from certferry.errors import Refusal
 from certferry.trust.import_rules import Incoming
@@ -49,8 +49,9 @@ def gather(
 ) -> Gathered:
     """Open the consolidated files of ``types`` and the ``foreign`` ones.
 
-    Raise ``UnsignedFileError`` for a certificate that no manifest of its cluster names, and for a foreign file,
-    unless ``accept_unsigned``; ``OriginUnknownError`` where the cluster cannot be told at all.
+    Raise ``UnsignedFileError`` for a foreign file, and for a certificate of a cluster without manifest, unless
+    ``accept_unsigned``; ``UnlistedFileError`` for one that its cluster's manifest does not know, in any case;
+    ``OriginUnknownError`` where the cluster cannot be told at all.
     """
     gathering = _Gathering(snapshot, wrapping, accept_unsigned=accept_unsigned)
     for bulk_type in types:
@@ -91,14 +92,12 @@ class _Gathering:
     def _check(self, name: str, bulk_type: BulkType, label: Label, entry: BundledCertificate) -> None:
         signed = self._snapshot.manifests.get(label.cluster)
         vouched = (label.cluster, bulk_type, entry.certificate.sha256) in self._vouched
+        who = f"{entry.certificate.subject} ({entry.certificate.sha256})"
+        if signed and not vouched:
+            raise UnlistedFileError(f"{name}: {label.cluster} does not vouch for {who}")
         if not vouched and not self._accept_unsigned:
-            raise UnsignedFileError(
-                f"{name}: {label.cluster} does not vouch for {entry.certificate.subject} ({entry.certificate.sha256})"
-            )
-        if signed and vouched:
-            self.signers.setdefault(label.cluster, signed.fingerprint)
-        else:
-            self.signers[label.cluster] = None
+            raise UnsignedFileError(f"{name}: no manifest of {label.cluster} vouches for {who}")
+        self.signers[label.cluster] = signed.fingerprint if signed else None
 
     def _open(self, name: str) -> Bundle:
         bundle = self._wrapping.open(name, self._snapshot.files[name].data or b"")

@@ -37,6 +37,13 @@ class UnsignedFileError(Refusal):
     remedy = "If you know where the file comes from, repeat with --accept-unsigned; else export again with certferry."
 
 
+class UnlistedFileError(Refusal):
+    """A file or certificate in the name of a cluster whose signed manifest does not know it."""
+
+    code = "bulk.unlisted"
+    remedy = "Export again on that cluster, which removes what is not its own. If it comes back, somebody forges it."
+
+
 class IncompleteExportError(Refusal):
     """A manifest names a file that is not there."""
 
@@ -95,6 +102,8 @@ class Snapshot:
             return ExchangeError(f"{name}: {file.problem}")
         if bundle and (broken := self.broken.get(_manifest_name(bundle))):
             return broken
+        if record is None and bundle and bundle.cluster in self.manifests:
+            return UnlistedFileError(f"the manifest of {bundle.cluster} does not know {name}")
         if record is None:
             return UnsignedFileError(f"no manifest vouches for {name}")
         if record.sha256 != file.sha256:
