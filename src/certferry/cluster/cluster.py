@@ -7,7 +7,6 @@ version that tells running nodes to load anew.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from getpass import getuser
 from pathlib import Path
@@ -31,6 +30,7 @@ from certferry.cluster import (
     trust_stores,
 )
 from certferry.cluster.database import Database
+from certferry.cluster.founding import ClusterSpec, found
 from certferry.cluster.identities import OwnCertificate
 from certferry.cluster.issuing import (
     FreshKeys,
@@ -60,21 +60,11 @@ from certferry.trust.purpose import Purpose, Store
 from certferry.trust.release import Release
 from certferry.wire.certificate import Certificate
 
+__all__ = ["Cluster", "ClusterSpec"]
+
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterSpec:
-    """What a new cluster is to be."""
-
-    name: str
-    release: Release
-    nodes: Sequence[Node]
-    secure: bool = False
-    organisation: Organisation = field(default_factory=Organisation)
-    itl_recovery_per_node: bool = False
 
 
 class Cluster:
@@ -92,6 +82,7 @@ class Cluster:
         with self._database.read() as connection:
             self.name = database.fact(connection, "name") or ""
             self.release = Release.parse(database.fact(connection, "release") or "")
+            identities.check_seal(connection, self._seal)
 
     @classmethod
     def create(
@@ -103,12 +94,7 @@ class Cluster:
         """
         nodes.check_nodes(spec.nodes)
         location = ClusterLocation.parse(folder).must_not_exist()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            _found(location, spec, keys or FreshKeys(), clock())
-        except BaseException:
-            _remove_remains(location)
-            raise
+        found(location, spec, keys or FreshKeys(), clock())
         return cls(location, keys=keys, clock=clock)
 
     @classmethod
@@ -170,7 +156,8 @@ class Cluster:
 
     def identity(self, purpose: Purpose, node: str | None = None) -> Identity:
         """The certificate that ``node`` (the publisher by default) uses for ``purpose``."""
-        return identities.find_identity(self.identities(), purpose, node or self.publisher.name)
+        user = self.node(node) if node else self.publisher
+        return identities.find_identity(self.identities(), purpose, user.name)
 
     def private_key(self, identity: Identity) -> PrivateKey:
         """The private key of ``identity``, opened."""
@@ -264,8 +251,10 @@ class Cluster:
             return signing_requests.read_request(connection, self._seal, purpose, None)
 
     def issue_lsc(self, device: str, phone_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> Certificate:
-        """Let the cluster's CAPF issue a phone its LSC."""
-        capf = next(each for each in self.identities() if each.purpose is Purpose.CAPF)
+        """Let the cluster's CAPF issue a phone its LSC; raises ``IdentityUnknownError`` where no CAPF runs."""
+        owned = self.identities()
+        node = next((each.node for each in owned if each.purpose is Purpose.CAPF), None)
+        capf = identities.find_identity(owned, Purpose.CAPF, node)
         return locally_significant(device, phone_key, capf.certificate, self.private_key(capf), self._clock())
 
     def sign(self, data: bytes) -> tuple[bytes, Certificate]:
@@ -286,8 +275,12 @@ class Cluster:
     def change_trust(
         self, changes: Sequence[TrustChange], *, action: str, details: Mapping[str, object] | None = None
     ) -> str:
-        """Carry out ``changes`` in one transaction; return the id by which they can be undone."""
+        """Carry out ``changes`` in one transaction; return the id by which they can be undone.
+
+        Raises ``TrustEntryOwnError`` for the removal of a copy of one of the cluster's own certificates.
+        """
         with self._change(action, {"changes": len(changes), **(details or {})}) as connection:
+            trust_stores.spare_own(connection, changes)
             done = trust_stores.apply_changes(connection, changes, self._clock())
             return trust_stores.record(
                 connection, actor=getuser(), action=action, changes=done, details=details or {}, now=self._clock()
@@ -352,6 +345,11 @@ class Cluster:
         with self._database.read() as connection:
             return audit.read_lines(connection)
 
+    def verify_audit(self) -> int:
+        """Return how many lines the audit log has; raises ``AuditBrokenError``."""
+        with self._database.read() as connection:
+            return audit.check(connection)
+
     def version(self) -> int:
         """The change version: it grows with every change that nodes have to learn of."""
         with self._database.read() as connection:
@@ -379,49 +377,11 @@ class Cluster:
             database.advance_version(connection)
 
 
-def _found(location: ClusterLocation, spec: ClusterSpec, keys: KeySource, now: datetime) -> None:
-    ordered = nodes.publisher_first(spec.nodes)
-    due = identities.due_identities(spec.release, ordered, itl_recovery_per_node=spec.itl_recovery_per_node)
-    owned = identities.generate(due, spec.organisation, keys, now)
-    seal = Seal.create(location.key_file)
-    store = Database(location.database)
-    store.create()
-    with store.write() as connection:
-        facts = {"name": spec.name, "release": str(spec.release), "organisation": _text(spec.organisation)}
-        connection.execute(insert(schema.fact), [{"key": key, "value": value} for key, value in facts.items()])
-        mode = SecurityMode.MIXED if spec.secure else SecurityMode.NON_SECURE
-        parameters.set_parameter(connection, parameters.SECURITY_MODE, mode.value)
-        nodes.add_nodes(connection, ordered)
-        identities.put_identities(connection, seal, owned)
-        trust_stores.refresh_own_copies(connection, identities.read_identities(connection), now)
-        phones.put_group(connection, _default_group(ordered), [node.name for node in ordered])
-        trust_lists.rebuild(connection, seal, spec.release, now)
-        audit.append(connection, actor=getuser(), action="create-cluster", details={"name": spec.name}, now=now)
-    store.close()
-
-
-def _default_group(ordered: Sequence[Node]) -> CallManagerGroup:
-    # Subscribers take calls, the publisher only where there is nobody else: the usual design.
-    able = [node.name for node in ordered if NodeRole.TVS in node.roles or NodeRole.CALLMANAGER in node.roles]
-    last = [ordered[0].name] if ordered[0].name in able else []
-    members = [name for name in able if name not in last] + last
-    return CallManagerGroup(phones.DEFAULT_GROUP, tuple((members or [ordered[0].name])[: phones.MAXIMUM_MEMBERS]))
-
-
 def _multi_server_name(host: str) -> str:
     """Name a certificate for several servers as Unified CM does: ``<host>-ms.<domain>`` (bulk 3.5)."""
     short, dot, domain = host.partition(".")
     return f"{short}-ms{dot}{domain}"
 
 
-def _text(organisation: Organisation) -> str:
-    return json.dumps(asdict(organisation))
-
-
 def _organisation(connection: Connection) -> Organisation:
     return Organisation(**json.loads(database.fact(connection, "organisation") or "{}"))
-
-
-def _remove_remains(location: ClusterLocation) -> None:
-    for path in (location.key_file, *location.folder.glob("cluster.sqlite*")):
-        path.unlink(missing_ok=True)

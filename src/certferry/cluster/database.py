@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, event, insert, select, update
+from sqlalchemy import Connection, create_engine, event, select
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
@@ -41,8 +42,8 @@ class Database:
         """Make the tables of a new cluster."""
         with self.write() as connection:
             schema.metadata.create_all(connection)
-            connection.execute(insert(schema.fact), [{"key": "schema", "value": str(schema.SCHEMA_VERSION)}])
-            connection.execute(insert(schema.fact), [{"key": "version", "value": "1"}])
+            put_fact(connection, "schema", str(schema.SCHEMA_VERSION))
+            put_fact(connection, "version", "1")
 
     def check(self) -> None:
         """Raise ``DatabaseForeignError`` unless the tables are of this certferry's making."""
@@ -110,6 +111,12 @@ def fact(connection: Connection, key: str) -> str | None:
     return connection.scalar(select(schema.fact.c.value).where(schema.fact.c.key == key))
 
 
+def put_fact(connection: Connection, key: str, value: str) -> None:
+    """Write one single value, in place of an earlier one."""
+    statement = insert(schema.fact).values(key=key, value=value)
+    connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+
+
 def version(connection: Connection) -> int:
     """Return the change version: it grows with every change that a node's services have to learn of."""
     return int(fact(connection, "version") or 0)
@@ -118,5 +125,5 @@ def version(connection: Connection) -> int:
 def advance_version(connection: Connection) -> int:
     """Count one change more, and return the new version."""
     new = version(connection) + 1
-    connection.execute(update(schema.fact).where(schema.fact.c.key == "version").values(value=str(new)))
+    put_fact(connection, "version", str(new))
     return new

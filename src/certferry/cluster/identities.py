@@ -134,8 +134,12 @@ def find_identity(identities: Iterable[Identity], purpose: Purpose, node: str | 
 
 def read_key(connection: Connection, seal: Seal, identity: Identity) -> PrivateKey:
     """Open the private key of ``identity``."""
+    return key_of(seal.open(_sealed_key(connection, identity), _context(identity)))
+
+
+def _sealed_key(connection: Connection, identity: Identity) -> bytes:
     table = schema.identity
-    sealed = connection.scalar(
+    sealed: bytes | None = connection.scalar(
         select(table.c.sealed_key).where(
             table.c.purpose == identity.purpose.value,
             table.c.node == (identity.node or ""),
@@ -144,7 +148,13 @@ def read_key(connection: Connection, seal: Seal, identity: Identity) -> PrivateK
     )
     if sealed is None:
         raise IdentityUnknownError(f"the {identity.purpose} certificate {identity.certificate.serial_hex} was replaced")
-    return key_of(seal.open(sealed, _context(identity)))
+    return sealed
+
+
+def check_seal(connection: Connection, seal: Seal) -> None:
+    """Raise ``SealError`` when ``seal`` is not the one that keys were sealed with, before a new one is sealed so."""
+    for identity in read_identities(connection)[:1]:
+        seal.open(_sealed_key(connection, identity), _context(identity))
 
 
 def by_node(identities: Iterable[Identity], nodes: Iterable[Node]) -> dict[str, Mapping[Purpose, Certificate]]:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from certferry.errors import UsageError
 from certferry.trust.purpose import Purpose
 from certferry.wire.certificate import Certificate
 
@@ -19,6 +20,13 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 VALIDITY = timedelta(days=5 * 365)
 ITL_RECOVERY_VALIDITY = timedelta(days=20 * 365)
 _IPSEC_END_SYSTEM = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.5")
+
+
+class NameImpossibleError(UsageError):
+    """A name cannot stand in a certificate."""
+
+    code = "cluster.name-impossible"
+    remedy = "Give a country of two letters, other names of at most 64 characters, and host names in ASCII."
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ def self_signed(request: Request, key: PrivateKey, now: datetime) -> Certificate
 
 
 def subject_name(request: Request, number: int) -> x509.Name:
-    """Build the subject in the order of Unified CM's own certificates."""
+    """Build the subject in the order of Unified CM's own certificates; raises ``NameImpossibleError``."""
     organisation = request.organisation
     parts = [
         (NameOID.COMMON_NAME, common_name(request.purpose, request.host, number)),
@@ -111,11 +119,14 @@ def subject_name(request: Request, number: int) -> x509.Name:
         (NameOID.STATE_OR_PROVINCE_NAME, organisation.state),
         (NameOID.COUNTRY_NAME, organisation.country),
     ]
-    return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts if value])
+    try:
+        return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts if value])
+    except ValueError as error:
+        raise NameImpossibleError(f"the certificate of {request.host} cannot be named: {error}") from error
 
 
 def signing_request(request: Request, key: PrivateKey) -> x509.CertificateSigningRequest:
-    """Make the CSR that *Generate CSR* downloads."""
+    """Make the CSR that *Generate CSR* downloads; raises ``NameImpossibleError``."""
     return (
         x509.CertificateSigningRequestBuilder()
         .subject_name(subject_name(request, randbits(32)))
@@ -172,7 +183,10 @@ def key_of(data: bytes) -> PrivateKey:
 
 def _alternative_names(request: Request) -> x509.SubjectAlternativeName:
     names = dict.fromkeys([request.host, *request.alternative_names])
-    return x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    try:
+        return x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    except ValueError as error:
+        raise NameImpossibleError(f"{', '.join(names)} cannot all stand in a certificate: {error}") from error
 
 
 def _key_usage(*, certifies: bool) -> x509.KeyUsage:

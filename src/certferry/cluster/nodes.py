@@ -4,6 +4,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -14,6 +15,8 @@ from certferry.errors import UsageError
 MAXIMUM_NODES = 21
 """A publisher and twenty subscribers (phone-trust 8)."""
 
+_LAST_PORT = 65535
+_PORT_REMEDY = f"Give a port from 1 to {_LAST_PORT}."
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
 
 
@@ -62,6 +65,9 @@ def _check_node(node: Node) -> None:
         ipaddress.IPv4Address(node.address)
     except ValueError as error:
         raise NodeInvalidError(f"node {node.name}: {node.address!r} is not an IPv4 address") from error
+    for service, port in node.ports.items():
+        if not 1 <= port <= _LAST_PORT:
+            raise NodeInvalidError(f"node {node.name}: {port} is no port for {service}", remedy=_PORT_REMEDY)
 
 
 def publisher_first(nodes: Iterable[Node]) -> list[Node]:
@@ -94,10 +100,12 @@ def read_nodes(connection: Connection) -> tuple[Node, ...]:
 
 
 def set_port(connection: Connection, name: str, service: Service, port: int) -> None:
-    """Let a service of one node listen on another port."""
+    """Let a service of one node listen on another port; raises ``NodeUnknownError`` and ``NodeInvalidError``."""
     node = find_node(read_nodes(connection), name)
-    ports = {**node.ports, service: port}
-    connection.execute(update(schema.node).where(schema.node.c.name == name).values(ports=_ports_text(ports)))
+    changed = replace(node, ports={**node.ports, service: port})
+    _check_node(changed)
+    table = schema.node
+    connection.execute(update(table).where(table.c.name == node.name).values(ports=_ports_text(changed.ports)))
 
 
 def find_node(nodes: Iterable[Node], name: str) -> Node:

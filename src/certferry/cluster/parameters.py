@@ -56,9 +56,10 @@ def _boolean(text: str) -> str:
 
 
 def _seconds(text: str) -> str:
-    if not text.isdecimal() or not 1 <= int(text) <= _LONGEST_TTL:
+    digits = text.strip()
+    if not (digits.isdecimal() and len(digits) <= len(str(_LONGEST_TTL)) and 1 <= int(digits) <= _LONGEST_TTL):
         raise ParameterValueError(f"{text!r} is not a number of seconds from 1 to {_LONGEST_TTL}")
-    return str(int(text))
+    return str(int(digits))
 
 
 _LONGEST_TTL = 2_592_000

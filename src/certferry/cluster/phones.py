@@ -4,7 +4,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.sqlite import insert
@@ -17,6 +18,8 @@ DEFAULT_GROUP = "Default"
 MAXIMUM_MEMBERS = 3
 _DEVICE = re.compile(r"SEP[0-9A-F]{12}")
 _MODEL = re.compile(r"[A-Za-z0-9-]{1,16}")
+_TRUTHS = dict.fromkeys(("true", "yes", "1", "t"), True) | dict.fromkeys(("false", "no", "0", "f", ""), False)
+_FAULTS_TOLD = 20
 
 
 class PhoneInvalidError(UsageError):
@@ -34,7 +37,7 @@ class PhoneUnknownError(UsageError):
 
 
 class GroupInvalidError(UsageError):
-    """A CallManager group names no node, too many, or one that does not exist."""
+    """A CallManager group names no node, too many, one twice, or one that does not exist."""
 
     code = "cluster.group-invalid"
     remedy = "Give one to three nodes of the cluster, in order of preference."
@@ -50,26 +53,71 @@ def device_name(text: str) -> str:
 
 
 def parse_csv(text: str) -> list[Phone]:
-    """Read phones from CSV with a heading line; every fault is told with its line number."""
-    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-    headings = [heading.strip().lower() for heading in reader.fieldnames or []]
+    """Read phones from CSV with a heading line; raise ``PhoneInvalidError`` that tells every fault with its line."""
+    phones: dict[str, Phone] = {}
+    faults: list[str] = []
+    for line, row in _rows(text):
+        try:
+            phone = _phone_of_row(row, phones)
+        except PhoneInvalidError as error:
+            faults.append(f"line {line}: {error}")
+        else:
+            phones[phone.device] = phone
+    if faults:
+        raise PhoneInvalidError("; ".join(faults[:_FAULTS_TOLD]) + _left_out(len(faults)))
+    return list(phones.values())
+
+
+def _left_out(faults: int) -> str:
+    return f"; and {faults - _FAULTS_TOLD} more" if faults > _FAULTS_TOLD else ""
+
+
+def _rows(text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    lines = _cells(text)
+    _, headings = next(lines, (1, []))
+    headings = [heading.lower() for heading in headings]
     if "device" not in headings:
         raise PhoneInvalidError("the first line of the CSV has no column 'device'")
-    reader.fieldnames = headings
-    return [_phone_of_row(row, reader.line_num) for row in reader if any(row.values())]
+    for line, cells in lines:
+        if any(cells):
+            # A cell too many is kept, without a name, so that its fault is told with its line.
+            yield line, dict(zip_longest(headings, cells, fillvalue=""))
 
 
-def _phone_of_row(row: dict[str, str | None], line: int) -> Phone:
+def _cells(text: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff")), skipinitialspace=True)
     try:
-        return Phone(
-            device_name(row.get("device") or ""),
-            (row.get("model") or DEFAULT_MODEL).strip(),
-            (row.get("group") or DEFAULT_GROUP).strip(),
-            (row.get("secure") or "").strip().lower() in ("true", "yes", "1", "t"),
-            (row.get("description") or "").strip(),
-        )
-    except PhoneInvalidError as error:
-        raise PhoneInvalidError(f"line {line}: {error}") from error
+        for cells in reader:
+            yield reader.line_num, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        raise PhoneInvalidError(f"line {reader.line_num} of the CSV cannot be read: {error}") from error
+
+
+def _phone_of_row(row: dict[str, str], known: Mapping[str, Phone]) -> Phone:
+    if row.get(""):
+        raise PhoneInvalidError(f"there are more cells than headings: {row['']!r}")
+    device = device_name(row["device"])
+    if device in known:
+        raise PhoneInvalidError(f"{device} stands further up already")
+    return Phone(
+        device,
+        _model(row.get("model") or DEFAULT_MODEL),
+        row.get("group") or DEFAULT_GROUP,
+        _truth(row.get("secure", "")),
+        row.get("description", ""),
+    )
+
+
+def _model(text: str) -> str:
+    if not _MODEL.fullmatch(text):
+        raise PhoneInvalidError(f"{text!r} is not a model")
+    return text
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in _TRUTHS:
+        raise PhoneInvalidError(f"secure is {text!r}, neither true nor false")
+    return _TRUTHS[text.lower()]
 
 
 def put_group(connection: Connection, group: CallManagerGroup, known_nodes: Iterable[str]) -> None:
@@ -79,6 +127,8 @@ def put_group(connection: Connection, group: CallManagerGroup, known_nodes: Iter
         raise GroupInvalidError(
             f"group {group.name} has {len(group.members)} members instead of 1 to {MAXIMUM_MEMBERS}"
         )
+    if len(set(group.members)) < len(group.members):
+        raise GroupInvalidError(f"group {group.name} names a node twice")
     strangers = [name for name in group.members if name not in known]
     if strangers:
         raise GroupInvalidError(f"group {group.name} names {', '.join(strangers)}, which is no node of this cluster")

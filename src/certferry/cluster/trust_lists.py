@@ -137,7 +137,7 @@ def _signer(identities: Sequence[Identity], spec: SignerSpec) -> Identity:
 def _build(connection: Connection, seal: Seal, plan: _Plan, now: datetime) -> bytes:
     key = read_key(connection, seal, plan.signer)
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise SignerKeyError(f"{plan.signer.purpose} of {plan.signer.node} has no RSA key")
+        raise SignerKeyError(f"{plan.signer.purpose} of {plan.signer.node or 'the cluster'} has no RSA key")
     records = [_record(spec) for spec in plan.records]
     signer = plan.signer.certificate
     return build_trust_list(plan.kind, records, signer, key, digest=plan.digest, timestamp=int(now.timestamp()))

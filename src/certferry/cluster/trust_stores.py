@@ -16,13 +16,6 @@ from certferry.trust.purpose import OWN_COPIES, Store
 from certferry.wire.certificate import Certificate
 
 
-class TrustEntryUnknownError(UsageError):
-    """The store does not hold that certificate."""
-
-    code = "cluster.trust-entry-unknown"
-    remedy = "See what the store holds with 'certferry cert list --store STORE'."
-
-
 class TrustEntryOwnError(UsageError):
     """The entry is a copy of one of the cluster's own certificates."""
 
@@ -55,6 +48,15 @@ def read_entries(connection: Connection, store: Store | None = None) -> tuple[Tr
     )
 
 
+def spare_own(connection: Connection, changes: Iterable[TrustChange]) -> None:
+    """Raise ``TrustEntryOwnError`` when ``changes`` take away a copy of one of the cluster's own certificates."""
+    own = {(entry.store, entry.certificate) for entry in read_entries(connection) if entry.is_own}
+    for change in changes:
+        if change.action == "remove" and (change.store, change.certificate) in own:
+            name = change.certificate.common_name
+            raise TrustEntryOwnError(f"{name} in {change.store} is one of this cluster's own certificates")
+
+
 def apply_changes(connection: Connection, changes: Iterable[TrustChange], now: datetime) -> tuple[TrustChange, ...]:
     """Carry out ``changes``; return those that changed something, a removal with the entry's own origin."""
     wanted = tuple(changes)
@@ -64,27 +66,32 @@ def apply_changes(connection: Connection, changes: Iterable[TrustChange], now: d
     for change in wanted:
         entry = held.get((change.store, change.certificate))
         if change.action == "add" and entry is None:
-            _add(connection, change, now)
-            held[change.store, change.certificate] = _entry(change, now)
+            added = _entry(change, now)
+            _add(connection, added)
+            held[change.store, change.certificate] = added
             done.append(change)
         elif change.action == "remove" and entry is not None:
             _remove(connection, change)
             del held[change.store, change.certificate]
-            done.append(TrustChange("remove", entry.store, entry.certificate, entry.origin, entry.description))
+            done.append(_removal(entry))
     return tuple(done)
 
 
 def _entry(change: TrustChange, now: datetime) -> TrustEntry:
-    return TrustEntry(change.store, change.certificate, change.origin, now, change.description)
+    return TrustEntry(change.store, change.certificate, change.origin, change.added_at or now, change.description)
 
 
-def _add(connection: Connection, change: TrustChange, now: datetime) -> None:
+def _removal(entry: TrustEntry) -> TrustChange:
+    return TrustChange("remove", entry.store, entry.certificate, entry.origin, entry.description, entry.added_at)
+
+
+def _add(connection: Connection, entry: TrustEntry) -> None:
     row = {
-        "store": change.store.value,
-        "sha256": change.certificate.sha256,
-        "origin": change.origin,
-        "description": change.description,
-        "added_at": now.isoformat(),
+        "store": entry.store.value,
+        "sha256": entry.certificate.sha256,
+        "origin": entry.origin,
+        "description": entry.description,
+        "added_at": entry.added_at.isoformat(),
     }
     connection.execute(insert(schema.trust_entry), row)
 
@@ -178,6 +185,7 @@ def _change_json(change: TrustChange) -> dict[str, str]:
         "sha256": change.certificate.sha256,
         "origin": change.origin,
         "description": change.description,
+        "added_at": change.added_at.isoformat() if change.added_at else "",
     }
 
 
@@ -188,4 +196,5 @@ def _change_of(form: Mapping[str, str], known: Mapping[str, bytes]) -> TrustChan
         Certificate.parse(known[form["sha256"]]),
         form["origin"],
         form["description"],
+        datetime.fromisoformat(form["added_at"]) if form.get("added_at") else None,
     )

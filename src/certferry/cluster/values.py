@@ -89,13 +89,17 @@ class TrustEntry:
 
 @dataclass(frozen=True, slots=True)
 class TrustChange:
-    """One step of a change to the trust stores; ``remove`` of what is not there, or ``add`` of what is, is no step."""
+    """One step of a change to the trust stores; ``remove`` of what is not there, or ``add`` of what is, is no step.
+
+    ``added_at`` is known of a removed entry, so that undoing puts back exactly what was there.
+    """
 
     action: Literal["add", "remove"]
     store: Store
     certificate: Certificate
     origin: str = "upload"
     description: str = ""
+    added_at: datetime | None = field(default=None, compare=False)
 
 
 class SecurityMode(StrEnum):

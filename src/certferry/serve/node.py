@@ -90,7 +90,7 @@ class NodeServices:
         """Open every port; raises ``ListenError`` naming the one that cannot be had, and then holds none."""
         try:
             return tuple([await self._open(service, server) for service, server in self._servers.items()])
-        except ListenError:
+        except BaseException:
             await self.close()
             raise
 
@@ -123,8 +123,9 @@ class NodeServices:
         elif isinstance(running, Registrar):
             running.replace_context(self._prepared.sips_context)
         else:
-            self._servers[Service.SIPS] = self._secure_registrar()
-            await self._open(Service.SIPS, self._servers[Service.SIPS])
+            registrar = self._secure_registrar()
+            await self._open(Service.SIPS, registrar)
+            self._servers[Service.SIPS] = registrar
 
     async def close(self) -> None:
         """Close every port."""

@@ -40,20 +40,24 @@ class RunningCluster:
         try:
             for services in self.services:
                 listening += await services.start()
-        except Refusal:
+            await self._report(snapshot.version)
+        except BaseException:
             await self.close()
             raise
-        await self._report(snapshot.version)
         return tuple(listening)
 
     async def follow(self) -> None:
         """Keep up with the cluster until cancelled. A database that is away is waited for; phones are served on."""
+        told = ""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
                 await self.refresh()
+                told = ""
             except Refusal as refusal:
-                logger.warning("serving version %d on: %s", self.version, refusal)
+                if str(refusal) != told:  # once, not with every poll
+                    logger.warning("serving version %d on: %s", self.version, refusal)
+                told = str(refusal)
 
     async def refresh(self) -> bool:
         """Take over the latest change, if there is one; return whether there was."""

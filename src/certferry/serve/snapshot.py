@@ -1,14 +1,15 @@
 """One reading of a cluster's database: everything its nodes' services answer from, until the next change."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certferry.cluster.cluster import Cluster
-from certferry.cluster.identities import find_identity
+from certferry.cluster.identities import IdentityUnknownError, find_identity
 from certferry.cluster.issuing import PrivateKey
-from certferry.cluster.parameters import ROLLBACK, SIGNATURE_ALGORITHM, TVS_CACHE
+from certferry.cluster.parameters import ROLLBACK, SECURITY_MODE, SIGNATURE_ALGORITHM, TVS_CACHE
 from certferry.cluster.phone_configs import phone_configs
 from certferry.cluster.trust_lists import DIGESTS, SignerKeyError
 from certferry.cluster.values import Identity, Node, NodeRole, Phone, SecurityMode, TrustEntry
@@ -18,6 +19,9 @@ from certferry.wire.certificate import Certificate
 from certferry.wire.phone_config import PhoneConfig
 from certferry.wire.roles import Role
 from certferry.wire.signed_header import Digest
+
+_TRIES = 5
+"""Readings begun again because a change came in between; then one that may be mixed, and is read anew next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +41,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the services of a cluster's nodes answer from.
-
-    ``version`` is read first, so that a snapshot never claims a change it does not hold.
-    """
+    """What the services of a cluster's nodes answer from, all of one change version."""
 
     version: int
     nodes: tuple[Node, ...]
@@ -59,11 +60,20 @@ class Snapshot:
     @classmethod
     def load(cls, cluster: Cluster, names: Iterable[str]) -> "Snapshot":
         """Read what the nodes called ``names`` need; takes milliseconds and the database, so not in an event loop."""
-        version = cluster.version()
+        wanted = frozenset(names)
+        for _ in range(_TRIES):
+            version = cluster.version()
+            with suppress(IdentityUnknownError):  # a certificate was replaced while its key was looked for
+                snapshot = cls._read(cluster, version, wanted)
+                if cluster.version() == version:
+                    return snapshot
+        return cls._read(cluster, cluster.version(), wanted)
+
+    @classmethod
+    def _read(cls, cluster: Cluster, version: int, wanted: frozenset[str]) -> "Snapshot":
         parameters, nodes = cluster.parameters(), cluster.nodes()
         identities, entries = cluster.identities(), cluster.trust_entries()
-        phones, mode = cluster.phones(), cluster.security_mode
-        wanted = set(names)
+        phones, mode = cluster.phones(), SecurityMode(parameters[SECURITY_MODE])
         return cls(
             version=version,
             nodes=nodes,

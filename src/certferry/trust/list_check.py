@@ -35,9 +35,14 @@ def find_signer(trust_list: TrustList, among: TrustList) -> TrustRecord | None:
 
 def signature_of(data: bytes, trust_list: TrustList, trusted: TrustList | None = None) -> Signature:
     """Say whether the signature holds, by the signer's record in the list itself or in ``trusted``."""
-    record = find_signer(trust_list, trust_list) or (find_signer(trust_list, trusted) if trusted else None)
-    if record is None or not record.certificate:
-        return "unverifiable"
+    for among in (trust_list, trusted):
+        record = find_signer(trust_list, among) if among else None
+        if record and record.certificate:
+            return _judge(data, record)
+    return "unverifiable"
+
+
+def _judge(data: bytes, record: TrustRecord) -> Signature:
     try:
         return "valid" if verify(data, record.parsed) else "invalid"
     except CertificateMalformedError:
@@ -130,7 +135,7 @@ def _acceptance(data: bytes, trust_list: TrustList, trusted: TrustList) -> Check
         evidence = f"{header.subject}, serial {header.serial.hex().upper()}, is no SAST of the trusted list"
         remedy = "Such a phone asks its TVS. See that TVS vouches: certferry tvs ask HOST SIGNER.pem --query"
         return Check("list.accepted", title, "fail", evidence, remedy)
-    if not verify(data, record.parsed):
+    if _judge(data, record) != "valid":
         evidence = f"the trusted list has {header.subject}, but the signature is not made with its key"
         return Check("list.accepted", title, "fail", evidence, "Fetch the file again from its TFTP node.")
     return Check("list.accepted", title, "pass", f"{header.subject} is a SAST of the trusted list")
