@@ -1,0 +1,1 @@
+"""Proving a migration beforehand, watching it, explaining it afterwards: rehearse, verify, diagnose, report."""
