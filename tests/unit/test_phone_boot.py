@@ -410,7 +410,9 @@ def test_the_rollback_list_of_its_own_cluster_is_installed(source: PaperCluster)
 def test_with_an_emptied_itl_a_ctl_in_force_still_decides(source: PaperCluster, destination: PaperCluster) -> None:
     flash = Flash(source.ctl(), source.rollback_itl(), source.xml())
     machine = boot(flash, PaperWorld(destination.files(secure=True)))
-    assert failure(machine) == (Step.TVS, Code.TVS_NOT_IN_ITL)
+    assert failure(machine) == (Step.CTL, Code.LIST_ROLLED_BACK)
+    assert machine.outcome is not None
+    assert "Prepare Cluster for Rollback" in machine.outcome.reason
 
 
 # Files that cannot be used

@@ -241,7 +241,16 @@ class BootMachine:
     def _ask(self, candidate: Candidate, signer: Signer) -> None:
         device, trusted = f"CP-{self.model}-{self.device}", self._trial.tvs_certificates
         members = self._old_tvs_members()
-        inquiry = Inquiry(candidate, signer, device=device, members=members, trusted=trusted, session=self._session)
+        itl = self._trial.itl
+        inquiry = Inquiry(
+            candidate,
+            signer,
+            device=device,
+            members=members,
+            trusted=trusted,
+            rolled_back=itl is not None and itl.is_emptied,
+            session=self._session,
+        )
         remembered = self._memory.recall(signer, self._now)
         if remembered is not None:
             self._weigh(inquiry, remembered, "TVS cache")

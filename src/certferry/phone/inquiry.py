@@ -21,13 +21,17 @@ _TELLING = (Code.TVS_CERTIFICATE, Code.TVS_HANDSHAKE, Code.TVS_NO_ANSWER, Code.T
 """The failures of a member, the one that says most first: it becomes the code when every member failed."""
 
 
+_ROLLED_BACK = "the phone's ITL was emptied: Prepare Cluster for Rollback to Pre 8.0 is True at its cluster"
+
+
 class Inquiry:
     """The state of one question: who is still to be asked, and how the others failed.
 
-    ``device`` is as TVS is told it, ``CP-8861-SEP001122334455``; ``session`` is the id of the first request.
+    ``device`` is as TVS is told it, ``CP-8861-SEP001122334455``; ``session`` is the id of the first request;
+    ``rolled_back`` tells that the phone's ITL has no TVS certificates because it was emptied.
     """
 
-    __slots__ = ("_device", "_failures", "_members", "_session", "_trusted", "candidate", "signer")
+    __slots__ = ("_device", "_failures", "_members", "_rolled_back", "_session", "_trusted", "candidate", "signer")
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Inquiry:
         device: str,
         members: Iterable[Address],
         trusted: tuple[Certificate, ...],
+        rolled_back: bool,
         session: int,
     ) -> None:
         self.candidate = candidate
@@ -44,6 +49,7 @@ class Inquiry:
         self._device = device
         self._members = deque(members)
         self._trusted = trusted
+        self._rolled_back = rolled_back
         self._session = session
         self._failures: list[TvsFailed] = []
 
@@ -51,6 +57,8 @@ class Inquiry:
         """Say why there is nobody to ask, or None when there is somebody."""
         if not self._members:
             return Code.TVS_NONE_KNOWN, "the phone's configuration names no TVS"
+        if not self._trusted and self._rolled_back:
+            return Code.LIST_ROLLED_BACK, _ROLLED_BACK
         if not self._trusted:
             return Code.TVS_NOT_IN_ITL, "the phone's ITL has no TVS certificate"
         return None
