@@ -1,14 +1,16 @@
 """Transactions on a cluster's database: short reads, and writes that exclude each other from their first statement."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
-from sqlalchemy import Connection, create_engine, event, select
+from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from certferry.cluster import schema
@@ -39,7 +41,10 @@ class Database:
         self._engine = _engine(path)
 
     def create(self) -> None:
-        """Make the tables of a new cluster."""
+        """Make the file, its owner's alone, and the tables of a new cluster."""
+        os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # stays with the file
         with self.write() as connection:
             schema.metadata.create_all(connection)
             put_fact(connection, "schema", str(schema.SCHEMA_VERSION))
@@ -50,9 +55,9 @@ class Database:
         try:
             with self.read() as connection:
                 found = fact(connection, "schema")
-        except DatabaseForeignError:
-            raise
         except DatabaseError as error:
+            if not _is_foreign(error.__cause__):
+                raise
             raise DatabaseForeignError(f"{self.path} is not a cluster's database") from error
         if found != str(schema.SCHEMA_VERSION):
             raise DatabaseForeignError(f"{self.path} has schema {found}, this certferry reads {schema.SCHEMA_VERSION}")
@@ -76,11 +81,12 @@ class Database:
                 connection.exec_driver_sql(begin)
                 try:
                     yield connection
+                    connection.exec_driver_sql("COMMIT")
                 except BaseException:
-                    connection.exec_driver_sql("ROLLBACK")
+                    with suppress(DBAPIError):  # SQLite has rolled back by itself, as when the disk is full
+                        connection.exec_driver_sql("ROLLBACK")
                     raise
-                connection.exec_driver_sql("COMMIT")
-        except (OperationalError, DBAPIError) as error:
+        except DBAPIError as error:
             raise DatabaseError(f"{self.path}: {error.orig}") from error
 
     def close(self) -> None:
@@ -89,21 +95,23 @@ class Database:
 
 
 def _engine(path: Path) -> Engine:
-    # A connection for each transaction: node processes and threads share nothing, and nothing outlives its use.
-    engine = create_engine(
-        f"sqlite:///{path}",
-        poolclass=NullPool,
-        isolation_level="AUTOCOMMIT",  # transactions are opened by hand, so that writers can say IMMEDIATE
-        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
-    )
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
+    def connect() -> sqlite3.Connection:
+        # Opened for reading and writing only: a file that is away, as while a backup comes back, is not made anew.
+        place = f"file:{quote(str(path))}?mode=rw"
+        connection = sqlite3.connect(place, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        return connection
 
-    return engine
+    # A connection for each transaction: node processes and threads share nothing, and nothing outlives its use.
+    # Transactions are opened by hand, so that writers can say IMMEDIATE.
+    return create_engine("sqlite://", creator=connect, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+
+
+def _is_foreign(error: BaseException | None) -> bool:
+    """Whether the file is no database, or has no such table."""
+    told = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(told, "sqlite_errorcode", None) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 
 def fact(connection: Connection, key: str) -> str | None:

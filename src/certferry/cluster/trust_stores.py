@@ -146,8 +146,7 @@ def record(
 def read_history(connection: Connection) -> tuple[HistoryEntry, ...]:
     """Read all recorded changes, oldest first."""
     rows = connection.execute(select(schema.history).order_by(schema.history.c.position)).all()
-    held = connection.execute(select(schema.certificate.c.sha256, schema.certificate.c.der)).tuples()
-    known = dict(held.all())
+    known = {row.sha256: row.der for row in connection.execute(select(schema.certificate))}
     return tuple(
         HistoryEntry(
             row.id,
