@@ -5,14 +5,17 @@ and planned again, nothing is left to do. The order of the files in the director
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from certferry.trust.purpose import STORES_OF_TYPE, BulkType, Store
 from certferry.trust.store_rules import OWN, Action, Code, Decision, HeldCertificate, decide, refusal
 from certferry.wire.certificate import Certificate
 from certferry.wire.names import comparable
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +93,21 @@ def _decisions(
     bids: set[_Bid], held: Sequence[HeldCertificate], own: set[Certificate], now: datetime, own_cluster: str
 ) -> Iterator[tuple[_Bid, Decision]]:
     latest = _latest_of_each({bid for bid in bids if bid[1] not in own}, now)
-    store = list(held)
+    # Only namesakes matter to one another, and a store may hold thousands of others.
+    store = _namesakes(held, lambda entry: entry.certificate)
+    rivals = _namesakes(latest, lambda bid: bid[1])
     for bid in sorted(bids, key=_by_cluster_and_subject):
         cluster, certificate = bid
+        name = comparable(certificate.subject)
         if certificate in own or cluster == own_cluster:
             yield bid, Decision(Action.SKIP, Code.OWN, "this cluster's own")
         elif bid not in latest and refusal(certificate, now) is None:
             yield bid, _OUTRUN
         else:
-            decision = decide(certificate, _yielding(store, cluster, bids & latest), cluster, now)
+            decision = decide(certificate, _yielding(store[name], cluster, rivals[name]), cluster, now)
             yield bid, decision
             if decision.action in (Action.ADD, Action.REPLACE):
-                store = _with(store, certificate, cluster, decision.displaced)
+                store[name] = _with(store[name], certificate, cluster, decision.displaced)
 
 
 _OUTRUN = Decision(Action.SKIP, Code.OLDER, "older than another of the same name from the same cluster")
@@ -117,7 +123,15 @@ def _latest_of_each(bids: set[_Bid], now: datetime) -> set[_Bid]:
     return set(latest.values())
 
 
-def _yielding(store: list[HeldCertificate], cluster: str, bids: set[_Bid]) -> list[HeldCertificate]:
+def _namesakes(items: Iterable[T], certificate: Callable[[T], Certificate]) -> defaultdict[str, list[T]]:
+    """Arrange ``items`` by the name their certificates carry."""
+    arranged: defaultdict[str, list[T]] = defaultdict(list)
+    for item in items:
+        arranged[comparable(certificate(item).subject)].append(item)
+    return arranged
+
+
+def _yielding(store: list[HeldCertificate], cluster: str, bids: Iterable[_Bid]) -> list[HeldCertificate]:
     """Show what is held so that a certificate which another cluster exports too is not displaced by ``cluster``."""
     wanted = {
         certificate: other for other, certificate in sorted(bids, key=_by_cluster_and_subject) if other != cluster
