@@ -62,7 +62,7 @@ class SftpExchange:
         try:
             login = await log_in(settings, accept_new_host_key=accept_new_host_key)
         except ConnectionDroppedError:
-            login = await _log_in_again(settings, backoff)
+            login = await _log_in_again(settings, backoff, accept_new_host_key=accept_new_host_key)
         if login.accepted_host_key:
             settings = settings.with_host_key(login.accepted_host_key)
         return cls(settings, login, backoff)
@@ -344,11 +344,13 @@ class _NameTakenError(Exception):
         self.content = content
 
 
-async def _log_in_again(settings: SftpSettings, backoff: Sequence[float]) -> Login:
+async def _log_in_again(
+    settings: SftpSettings, backoff: Sequence[float], *, accept_new_host_key: bool = False
+) -> Login:
     for delay in backoff:
         await asyncio.sleep(delay)
         with suppress(ConnectionDroppedError, UnreachableError):
-            return await log_in(settings)
+            return await log_in(settings, accept_new_host_key=accept_new_host_key)
     raise ConnectionDroppedError(f"the connection to {settings.host}:{settings.port} broke and cannot be restored")
 
 
