@@ -3,33 +3,34 @@
 import asyncio
 import getpass
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
 from certferry.bulk import consolidating, directory, exporting, importing
-from certferry.bulk.lock import break_lock
+from certferry.bulk.lock import WAIT_SECONDS, break_lock
 from certferry.bulk.origins import ForeignFile
-from certferry.bulk.settings import Algorithms, SettingsMissingError, SftpSettings
+from certferry.bulk.settings import SftpSettings
 from certferry.bulk.transport import SftpExchange
 from certferry.bulk.wrapping import Wrapping
+from certferry.cli import bulk_sftp
 from certferry.cli.bulk_view import count_text, listing_json, offers, plan_json, show_plan
+from certferry.cli.exit_codes import ExitCode
 from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, open_cluster, output
 from certferry.cli.output import Output
-from certferry.cli.passwords import first_line, sftp_password
+from certferry.cli.passwords import first_line
 from certferry.cli.progress import progress_bars
 from certferry.cluster.cluster import Cluster
 from certferry.errors import UsageError
 from certferry.trust.purpose import BulkType
 from certferry.wire.pkcs12 import Profile
 
-app = typer.Typer(help="Bulk Certificate Management: sftp, export, list, consolidate, import.", no_args_is_help=True)
+app = typer.Typer(help="Bulk Certificate Management: sftp, export, list, consolidate, import.")
+app.command("sftp")(bulk_sftp.sftp)
 
-CHANGES_PENDING = 3
 T = TypeVar("T")
 
 
@@ -63,6 +64,9 @@ TypeArgument = Annotated[
 ]
 ProfileOption = Annotated[ProfileChoice, typer.Option("--profile", help="auto: by the oldest release that takes part.")]
 BreakLockOption = Annotated[bool, typer.Option("--break-lock", help="Remove a lock whose owner is gone for good.")]
+WaitOption = Annotated[
+    float, typer.Option("--wait", min=0, max=3600, help="Seconds to wait while somebody else holds the lock.")
+]
 AcceptUnsigned = Annotated[
     bool, typer.Option("--accept-unsigned", help="Take files without a manifest, from other products, on your word.")
 ]
@@ -72,53 +76,11 @@ Pkcs12Passwords = Annotated[
 
 
 @app.command()
-def sftp(
-    host: Annotated[str | None, typer.Option(help="IP address or name of the common server.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port, 22 by default.")] = None,
-    user: Annotated[str | None, typer.Option(help="User ID.")] = None,
-    directory: Annotated[str | None, typer.Option(help="The directory all clusters share.")] = None,
-    password_file: Annotated[Path | None, typer.Option(help="File whose first line is the password.")] = None,
-    client_key: Annotated[Path | None, typer.Option(help="Private key to log in with instead of a password.")] = None,
-    known_hosts: Annotated[
-        Path | None, typer.Option(help="Host keys to verify against; ~/.ssh/known_hosts else.")
-    ] = None,
-    accept_new_host_key: Annotated[
-        bool, typer.Option("--accept-new-host-key", help="Take over an unknown host key and print its fingerprint.")
-    ] = False,
-    pkcs12_password_file: Annotated[Path | None, typer.Option(help="Password of the exchange's PKCS#12 files.")] = None,
-    kex: Annotated[str, typer.Option(help="Key exchange algorithms, for old servers; +NAME adds one.")] = "",
-    ciphers: Annotated[str, typer.Option(help="Ciphers, for old servers.")] = "",
-    macs: Annotated[str, typer.Option(help="MACs, for old servers.")] = "",
-    host_key_algorithms: Annotated[str, typer.Option(help="Host key algorithms, for old servers.")] = "",
-    cluster: ClusterOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Save and test the SFTP settings; without options, test the saved ones."""
-    out = output(as_json)
-    opened = open_cluster(cluster)
-    settings = _merged(opened, {"host": host, "port": port, "user": user, "directory": directory})
-    settings = replace(
-        settings,
-        client_key=client_key or settings.client_key,
-        known_hosts=known_hosts or settings.known_hosts,
-        pkcs12_password=first_line(pkcs12_password_file) if pkcs12_password_file else settings.pkcs12_password,
-        algorithms=_algorithms(settings.algorithms, kex, ciphers, macs, host_key_algorithms),
-    )
-    if settings.client_key is None:
-        settings = replace(settings, password=sftp_password(out, password_file, settings.password))
-    tested, fingerprint, accepted = asyncio.run(_test(settings, accept_new_host_key=accept_new_host_key))
-    tested.save(opened)
-    if accepted:
-        out.say(f"Took over the host key {fingerprint}. Compare it with the server's own.")
-    saved = {"url": tested.url, "host_key": fingerprint, "accepted_new_host_key": accepted}
-    out.data(saved, f"{tested.url} answers; host key {fingerprint}. Saved.")
-
-
-@app.command()
 def export(
     kind: TypeArgument = CertificateType.ALL,
     profile: ProfileOption = ProfileChoice.AUTO,
     break_lock_: BreakLockOption = False,
+    wait: WaitOption = WAIT_SECONDS,
     cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -129,7 +91,7 @@ def export(
         await _break_lock(exchange, opened.name, wanted=break_lock_)
         with progress_bars(out) as report:
             return await exporting.export(
-                opened, exchange, _types(kind), now=datetime.now(UTC), wrapping=wrapping, progress=report
+                opened, exchange, _types(kind), now=datetime.now(UTC), wrapping=wrapping, progress=report, wait=wait
             )
 
     done = _exchange(opened, work, profile=profile)
@@ -173,6 +135,7 @@ def consolidate(
     accept_unsigned: AcceptUnsigned = False,
     pkcs12_password_file: Pkcs12Passwords = None,
     break_lock_: BreakLockOption = False,
+    wait: WaitOption = WAIT_SECONDS,
     cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -184,14 +147,14 @@ def consolidate(
         with progress_bars(out) as report:
             return await consolidating.consolidate(
                 opened, exchange, _types(kind), now=datetime.now(UTC), wrapping=wrapping,
-                accept_unsigned=accept_unsigned, progress=report,
+                accept_unsigned=accept_unsigned, progress=report, wait=wait,
             )  # fmt: skip
 
     done = _exchange(opened, work, profile=profile, passwords=pkcs12_password_file or ())
     files = [{"type": kind.value, "certificates": len(bundle)} for kind, bundle in done.files.items()]
     out.data({"files": files, "clusters": done.clusters, "unsigned": done.unsigned, "keys_ignored": done.keys_ignored})
     for name in done.keys_ignored:
-        out.say(f"[yellow]warning[/yellow] {name} holds private keys; they were ignored. Whoever wrote it should know.")
+        out.warn(f"{name} holds private keys; they were ignored. Whoever wrote it should know.")
     _tell_types(out, kind, "consolidated", f"of {', '.join(done.clusters)}")
     out.note("Next: certferry bulk import, on every cluster")
 
@@ -214,6 +177,7 @@ def import_(
     ] = None,
     accept_unsigned: AcceptUnsigned = False,
     pkcs12_password_file: Pkcs12Passwords = None,
+    wait: WaitOption = WAIT_SECONDS,
     cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -225,14 +189,14 @@ def import_(
             return await importing.plan(
                 opened, exchange, _types(kind), now=datetime.now(UTC), wrapping=wrapping,
                 expect=dict(_pair(text) for text in expect or ()), foreign=[_foreign(text) for text in foreign or ()],
-                accept_unsigned=accept_unsigned or bool(foreign), progress=report,
+                accept_unsigned=accept_unsigned or bool(foreign), progress=report, wait=wait,
             )  # fmt: skip
 
     made = _exchange(opened, work, passwords=pkcs12_password_file or ())
     show_plan(out, made)
     if plan:
         out.data(plan_json(made))
-        raise typer.Exit(CHANGES_PENDING if made.pending else 0)
+        raise typer.Exit(ExitCode.CHANGES_PENDING if made.pending else ExitCode.DONE)
     if made.pending:
         confirm(out, f"Import {len(made.pending)} changes into the trust stores of {opened.name}?", yes=yes)
     done = importing.apply(opened, made)
@@ -266,13 +230,13 @@ def history(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
     entries = list(reversed(opened.history()))
     described = [
         {
+            **e.details,
             "id": e.id,
             "at": e.at,
             "actor": e.actor,
             "action": e.action,
             "changes": len(e.changes),
             "undone": e.undone,
-            **e.details,
         }
         for e in entries
     ]
@@ -320,31 +284,9 @@ def _exchange(
     return asyncio.run(run())
 
 
-async def _test(settings: SftpSettings, *, accept_new_host_key: bool) -> tuple[SftpSettings, str, bool]:
-    exchange = await SftpExchange.connect(settings, accept_new_host_key=accept_new_host_key)
-    try:
-        await exchange.entries()
-        return exchange.settings, exchange.fingerprint, exchange.accepted_new_host_key
-    finally:
-        await exchange.close()
-
-
 async def _break_lock(exchange: SftpExchange, scope: str | None, *, wanted: bool) -> None:
     if wanted:
         await break_lock(exchange, scope)
-
-
-def _merged(opened: Cluster, given: dict[str, Any]) -> SftpSettings:
-    wanted = {name: value for name, value in given.items() if value is not None}
-    try:
-        return replace(SftpSettings.load(opened), **wanted)
-    except SettingsMissingError:
-        blank = {"host": "", "user": "", "directory": ""}
-        return SftpSettings(**{**blank, **wanted})
-
-
-def _algorithms(saved: Algorithms, kex: str, ciphers: str, macs: str, host_keys: str) -> Algorithms:
-    return Algorithms(kex or saved.kex, ciphers or saved.ciphers, macs or saved.macs, host_keys or saved.host_keys)
 
 
 def _types(kind: CertificateType) -> list[BulkType] | None:

@@ -59,7 +59,7 @@ def show_plan(out: Output, made: ImportPlan) -> None:
     for name, fingerprint in made.signers.items():
         out.text(f"{name} vouches for its certificates with {fingerprint or 'nothing (no manifest)'}")
     for warning in (*made.warnings, *(text for change in made.changes for text in change.warnings)):
-        out.say(f"[yellow]warning[/yellow] {warning}")
+        out.warn(warning)
 
 
 def plan_json(made: ImportPlan) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from certferry.trust.purpose import Purpose, Store
 from certferry.trust.store_rules import HeldCertificate, decide
 from certferry.wire.certificate import Certificate, CertificateMalformedError
 
-app = typer.Typer(help="The certificates of a cluster and its trust stores.", no_args_is_help=True)
+app = typer.Typer(help="The certificates of a cluster and its trust stores.")
 
 StoreOption = Annotated[Store | None, typer.Option("--store", help="A trust store, such as Phone-SAST-trust.")]
 NodeOption = Annotated[str | None, typer.Option("--node", help="A node's name; the publisher when left out.")]
@@ -55,6 +55,7 @@ def list_(
     """List the cluster's own certificates and what its trust stores hold."""
     out = output(as_json)
     opened = open_cluster(cluster)
+    node = opened.node(node).name if node else None
     own = [] if store else [each for each in opened.identities() if node is None or each.node in (node, None)]
     entries = [] if node and not store else list(opened.trust_entries(store))
     if expiring is not None:
@@ -101,10 +102,13 @@ def download(
     store: StoreOption = None,
     node: NodeOption = None,
     cluster: ClusterOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write one certificate to a file; never its key."""
+    out = output(as_json)
     certificate = _find(open_cluster(cluster), reference, store, node)
-    write_file(to, certificate.der if der else certificate.pem.encode())
+    _deliver(out, to, certificate.der if der else certificate.pem.encode())
+    out.data({"to": to, **_certificate(certificate), "pem": certificate.pem})
 
 
 @app.command()
@@ -142,10 +146,13 @@ def csr(
     san: Annotated[list[str] | None, typer.Option("--san", help="A further DNS name for the SAN; repeatable.")] = None,
     to: Annotated[str, typer.Option("--to", help="File to write, or - for standard output.")] = "-",
     cluster: ClusterOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a new key and a CSR; the present certificate stays until the signed one is uploaded."""
+    out = output(as_json)
     pem = open_cluster(cluster).request_certificate(purpose, node, multi_server=multi_server, names=san or ())
-    write_file(to, pem.encode())
+    _deliver(out, to, pem.encode())
+    out.data({"purpose": purpose, "to": to, "csr": pem})
 
 
 @app.command()
@@ -195,7 +202,7 @@ def _upload_trust(out: Output, opened: Cluster, file: Path, store: Store, descri
     result = {"action": decision.action, "store": store.value, "reason": decision.reason, **_certificate(certificate)}
     out.data(result, f"{decision.action}: {certificate.common_name} in {store} ({decision.reason})")
     for warning in decision.warnings:
-        out.say(f"[yellow]warning[/yellow] {warning}")
+        out.warn(warning)
 
 
 @app.command()
@@ -221,6 +228,12 @@ def delete(
     undo = opened.change_trust([change], action="delete", details={"store": store.value})
     deleted = {"deleted": _entry(opened, entry), "undo": undo}
     out.data(deleted, f"Deleted from {store}. Take it back with: certferry bulk undo {undo}")
+
+
+def _deliver(out: Output, to: str, data: bytes) -> None:
+    """Write the file; with ``--json`` standard output is for the object, which carries it."""
+    if to != "-" or not out.as_json:
+        write_file(to, data)
 
 
 def read_certificate(file: Path) -> Certificate:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from certferry.cli.options import ClusterOption, JsonOption, given, open_cluster, output
+from certferry.cli.options import ClusterOption, JsonOption, cluster_place, open_cluster, output
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.issuing import Organisation
 from certferry.cluster.nodes import parse_node
@@ -15,7 +15,7 @@ from certferry.errors import UsageError
 from certferry.trust.release import Release
 from certferry.wire.trust_list import TrustList
 
-app = typer.Typer(help="Create and configure a cluster.", no_args_is_help=True)
+app = typer.Typer(help="Create and configure a cluster.")
 
 
 DEFAULT_ORGANISATION = Organisation()
@@ -47,7 +47,7 @@ def create(
 ) -> None:
     """Create a cluster: its certificates, trust stores and trust lists, in the folder --cluster (else ./NAME)."""
     out = output(as_json)
-    folder = Path(cluster or given.cluster or name)
+    folder = Path(cluster_place(cluster) or name)
     spec = ClusterSpec(
         name,
         Release.parse(release),

@@ -8,14 +8,12 @@ from typing import Annotated, Any
 
 import typer
 import uvloop
-from rich.markup import escape
 
+from certferry.cli.exit_codes import ExitCode
 from certferry.cli.options import JsonOption, output
 from certferry.cli.output import Output
 from certferry.cli.progress import Report, progress_bars
 from certferry.lab.demo import DemoPlan, ModeReport, demonstrate
-
-FAILED = 1
 
 
 def demo(
@@ -40,12 +38,12 @@ def demo(
     for report in reports:
         out.text(_summary(report))
     if not ok:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _run(out: Output, plan: DemoPlan, place: Path, *, secure: bool) -> ModeReport:
     name = _mode(secure=secure)
-    out.say(f"\n[bold underline]{name} clusters[/bold underline]")
+    out.say(f"\n{name} clusters", "bold underline")
     folder = place / name
     folder.mkdir(parents=True, exist_ok=True)
     with progress_bars(out) as report:
@@ -60,10 +58,10 @@ class _Narrator:
 
     def step(self, title: str) -> None:
         self._number += 1
-        self._out.say(f"[bold]{self._number}. {escape(title)}[/bold]")
+        self._out.say(f"{self._number}. {title}", "bold")
 
     def detail(self, text: str) -> None:
-        self._out.say(f"   {escape(text)}")
+        self._out.say(f"   {text}")
 
     def progress(self, what: str, done: int, total: int) -> None:
         self._report(what, done, total)
@@ -72,7 +70,6 @@ class _Narrator:
 @contextmanager
 def _folder(chosen: Path | None) -> Iterator[Path]:
     if chosen is not None:
-        chosen.mkdir(parents=True, exist_ok=True)
         yield chosen
         return
     with tempfile.TemporaryDirectory(prefix="certferry-demo-") as name:

@@ -9,6 +9,8 @@ from certferry.errors import Refusal, UsageError
 from certferry.fleet import http, tftp
 
 TFTP_PORT, HTTP_PORT = 69, 6970
+LARGEST_FILE = 64 * 1024 * 1024
+"""No certificate, list or phone file comes near; firmware stays below."""
 
 
 class FileUnreadableError(Refusal):
@@ -16,6 +18,13 @@ class FileUnreadableError(Refusal):
 
     code = "cli.file-unreadable"
     remedy = "See that the file is there and that you may read it."
+
+
+class FileTooLargeError(Refusal):
+    """A file named on the command line is larger than any that is meant."""
+
+    code = "cli.file-too-large"
+    remedy = "Name the file itself, not a disk or an archive."
 
 
 class FileUnwritableError(Refusal):
@@ -33,11 +42,15 @@ class UrlInvalidError(UsageError):
 
 
 def read_file(path: Path) -> bytes:
-    """Read a file; raises ``FileUnreadableError``."""
+    """Read a file; raises ``FileUnreadableError``, ``FileTooLargeError``."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise FileUnreadableError(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > LARGEST_FILE:
+        raise FileTooLargeError(f"{path} has more than {LARGEST_FILE} bytes")
+    return data
 
 
 def read_text(path: Path) -> str:

@@ -1,24 +1,23 @@
-"""The command: nouns put together, refusals turned into one sentence, a remedy and an exit code."""
+"""The command: nouns put together, and what becomes of a command that does not do what it was asked."""
 
+import os
+import signal
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from certferry import __version__
 from certferry.cli import audit, bulk, cert, cluster, demo, phone, serve, trustlist, tvs
+from certferry.cli.ending import tell
+from certferry.cli.exit_codes import ExitCode
 from certferry.cli.options import given
-from certferry.errors import Refusal, UsageError
-
-FAILED, WRONG_USAGE, LOCKED, INTERRUPTED = 1, 2, 6, 130
-_EXIT_CODES = {"bulk.locked": LOCKED}
+from certferry.cli.output import let_any_text_out
 
 app = typer.Typer(
     name="certferry",
     help="Carry certificates between Unified CM style clusters in bulk, so that phones move by themselves.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -54,28 +53,32 @@ def _root(
     given.as_json = as_json
 
 
-def run(arguments: list[str] | None = None) -> None:
-    """Run the command line; every refusal ends in one sentence and its remedy on stderr, never in a traceback."""
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line of the process, or ``arguments``; ends with ``SystemExit`` and one of ``ExitCode``."""
+    let_any_text_out()
+    if arguments is None:
+        # Whoever ends us politely wants what Ctrl-C gives: everything begun is put away first.
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        arguments = sys.argv[1:]
     try:
-        code = app(args=arguments, standalone_mode=False)
-    except Refusal as refusal:
-        code = _tell(refusal)
-    except typer.TyperException as error:
-        typer.echo(error.format_message(), err=True)
-        code = error.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        code = INTERRUPTED
+        sys.exit(_outcome(arguments or ["--help"]))
     except BrokenPipeError:
         # The reader of our output went away (certferry ... | head): nothing is wrong, nothing more to say.
-        sys.stderr.close()
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.DONE)
 
 
-def _tell(refusal: Refusal) -> int:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]refused[/bold red] {escape(refusal.sentence)} [dim]({refusal.code})[/dim]")
-    if refusal.remedy:
-        console.print(f"[bold]next[/bold]    {escape(refusal.remedy)}")
-    fallback = WRONG_USAGE if isinstance(refusal, UsageError) else FAILED
-    return _EXIT_CODES.get(refusal.code, fallback)
+def _outcome(arguments: Sequence[str]) -> int:
+    given.begin()
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("certferry", list(arguments)) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+    except typer.Exit as ended:
+        return ended.exit_code
+    except BrokenPipeError:
+        raise
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- whatever it is, nobody is shown a traceback
+        return tell(error, as_json="--json" in arguments, answered=given.has_answered)
+    return ExitCode.DONE

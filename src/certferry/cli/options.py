@@ -4,29 +4,41 @@
 ``certferry bulk list --cluster X``.
 """
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import typer
 
 from certferry.cli.output import Output
 from certferry.cluster.cluster import Cluster
-from certferry.errors import UsageError
+from certferry.errors import Refusal, UsageError
+
+CLUSTER_VARIABLE = "CERTFERRY_CLUSTER"
 
 
 @dataclass(slots=True)
 class Given:
-    """What stood before the noun."""
+    """What stood before the noun, and the outputs the command made."""
 
     cluster: str | None = None
     as_json: bool = False
+    outputs: list[Output] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Forget the command before."""
+        self.cluster, self.as_json, self.outputs = None, False, []
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether the one JSON object stands on stdout already."""
+        return any(out.answered for out in self.outputs)
 
 
 given = Given()
 
 ClusterOption = Annotated[
-    str | None,
-    typer.Option("--cluster", envvar="CERTFERRY_CLUSTER", metavar="PATH", help="The cluster's folder."),
+    str | None, typer.Option("--cluster", metavar="PATH", help=f"The cluster's folder; else ${CLUSTER_VARIABLE}.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, do it.")]
@@ -36,7 +48,7 @@ class ClusterUnnamedError(UsageError):
     """A command about a cluster was not told which."""
 
     code = "cli.cluster-unnamed"
-    remedy = "Give --cluster PATH, or set CERTFERRY_CLUSTER."
+    remedy = f"Give --cluster PATH, or set {CLUSTER_VARIABLE}."
 
 
 class ConfirmationError(UsageError):
@@ -46,9 +58,21 @@ class ConfirmationError(UsageError):
     remedy = "Run it on a terminal, or add --yes."
 
 
+class DeclinedError(Refusal):
+    """The person at the terminal said no."""
+
+    code = "cli.declined"
+    remedy = "Nothing was changed."
+
+
+def cluster_place(option: str | None) -> str | None:
+    """Tell which cluster is meant: the option after the noun, the one before it, the environment."""
+    return option or given.cluster or os.environ.get(CLUSTER_VARIABLE) or None
+
+
 def open_cluster(option: str | None) -> Cluster:
     """Open the cluster the command names; raises ``ClusterUnnamedError`` when it names none."""
-    place = option or given.cluster
+    place = cluster_place(option)
     if place is None:
         raise ClusterUnnamedError("no cluster was named")
     return Cluster.open(place)
@@ -56,13 +80,16 @@ def open_cluster(option: str | None) -> Cluster:
 
 def output(as_json: bool) -> Output:
     """Make the command's output."""
-    return Output(as_json=as_json or given.as_json)
+    made = Output(as_json=as_json or given.as_json)
+    given.outputs.append(made)
+    return made
 
 
 def confirm(out: Output, question: str, *, yes: bool) -> None:
-    """Ask before a step that cannot be taken back unseen; raises ``ConfirmationError``, aborts on no."""
+    """Ask before a step that cannot be taken back unseen; raises ``ConfirmationError``, ``DeclinedError``."""
     if yes:
         return
-    if not out.is_terminal:
+    if not out.can_ask:
         raise ConfirmationError(f"{question} cannot be asked here: nobody is at a terminal")
-    typer.confirm(question, abort=True, err=True)
+    if not typer.confirm(question, err=True):
+        raise DeclinedError("the answer was no")

@@ -1,17 +1,34 @@
 """What a command prints: data on stdout (text, or one JSON object), everything else on stderr."""
 
+import io
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from certferry.errors import Refusal
 
 _PIPE_WIDTH = 10_000
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_VISIBLE = {number: f"\\u{number:04x}" for number in _CONTROLS if chr(number) not in "\n\t"}
+
+
+def visible(text: str) -> str:
+    """Show control characters instead of sending them: names in certificates and files are chosen by strangers."""
+    return text.translate(_VISIBLE)
+
+
+class _PipeConsole(Console):
+    """A console that lets the command decide what it means that its reader went away."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError
 
 
 class Output:
@@ -19,21 +36,27 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.answered = False
+        self.console = _PipeConsole(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
         # In a pipe nothing is folded or cut: the reader is a program.
-        self._stdout = Console(
-            highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH, markup=False
-        )
+        width = None if sys.stdout.isatty() else _PIPE_WIDTH
+        self._stdout = _PipeConsole(highlight=False, soft_wrap=True, width=width, markup=False, emoji=False)
 
     @property
     def is_terminal(self) -> bool:
         """Whether somebody watches: progress is shown only then."""
-        return self.console.is_terminal
+        return sys.stderr.isatty()
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody is there to answer a question."""
+        return self.is_terminal and sys.stdin.isatty()
 
     def data(self, value: Mapping[str, Any], text: str | None = None) -> None:
         """Print the result: the object as JSON, or ``text`` for people."""
         if self.as_json:
-            sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False) + "\n")
+            self.answered = True
+            sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=not _writes_utf8()) + "\n")
             sys.stdout.flush()
         elif text is not None:
             self.text(text)
@@ -41,7 +64,7 @@ class Output:
     def text(self, text: str) -> None:
         """Print text for people on stdout; nothing with ``--json``."""
         if not self.as_json:
-            self._stdout.print(text)
+            self._stdout.print(Text(visible(text)))
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table for people on stdout; nothing with ``--json``."""
@@ -49,19 +72,41 @@ class Output:
             return
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         for heading in headings:
-            table.add_column(heading, overflow="fold", no_wrap=not self._stdout.is_terminal)
+            table.add_column(heading, overflow="fold", no_wrap=not sys.stdout.isatty())
         for row in rows:
-            table.add_row(*(escape(str(cell)) for cell in row))
+            table.add_row(*(Text(visible(str(cell))) for cell in row))
         self._stdout.print(table)
 
-    def say(self, text: str) -> None:
-        """Tell the person running the command something, on stderr; markup allowed."""
-        self.console.print(text)
+    def say(self, text: str, style: str = "") -> None:
+        """Tell the person running the command something, on stderr."""
+        self.console.print(Text(visible(text), style))
+
+    def warn(self, text: str) -> None:
+        """Warn the person running the command, on stderr."""
+        self.console.print(Text.assemble(("warning", "yellow"), f" {visible(text)}"))
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Say on stderr what was refused, and what to do next."""
+        sentence = (visible(refusal.sentence), (f"({refusal.code})", "dim"))
+        self.console.print(Text.assemble(("refused ", "bold red"), sentence[0], " ", sentence[1]))
+        if refusal.remedy:
+            self.console.print(Text.assemble(("next    ", "bold"), visible(refusal.remedy)))
 
     def note(self, text: str) -> None:
         """Say something that only matters while somebody watches."""
         if self.is_terminal:
-            self.console.print(f"[dim]{escape(text)}[/dim]")
+            self.say(text, "dim")
+
+
+def let_any_text_out() -> None:
+    """Let standard output take what its encoding lacks, as an escape, instead of breaking off."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _writes_utf8() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def _plain(value: object) -> object:
@@ -71,6 +116,4 @@ def _plain(value: object) -> object:
         return value.value
     if isinstance(value, (set, frozenset)):
         return sorted(value)
-    if isinstance(value, tuple):
-        return list(value)
     return str(value)

@@ -19,6 +19,13 @@ class PasswordMissingError(UsageError):
     remedy = f"Give --password-file FILE, set {SFTP_VARIABLE}, or run it on a terminal."
 
 
+class PasswordEmptyError(UsageError):
+    """A password file without a password."""
+
+    code = "cli.password-empty"
+    remedy = "Write the password into the first line of the file."
+
+
 def sftp_password(out: Output, file: Path | None, known: str) -> str:
     """Take the password from ``file``, the environment, what is saved already, or ask."""
     if file is not None:
@@ -27,12 +34,15 @@ def sftp_password(out: Output, file: Path | None, known: str) -> str:
         return os.environ[SFTP_VARIABLE]
     if known:
         return known
-    if not out.is_terminal:
+    if not out.can_ask:
         raise PasswordMissingError("no SFTP password was given")
     asked: str = typer.prompt("SFTP password", hide_input=True, err=True)
     return asked
 
 
 def first_line(file: Path) -> str:
-    """Read a password file: its first line, without the line end."""
-    return read_text(file).split("\n", 1)[0].rstrip("\r")
+    """Read a password file: its first line, without the line end; raises ``PasswordEmptyError``."""
+    line = read_text(file).split("\n", 1)[0].rstrip("\r")
+    if not line:
+        raise PasswordEmptyError(f"the first line of {file} is empty")
+    return line

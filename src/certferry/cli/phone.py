@@ -10,7 +10,7 @@ from certferry.cli.options import ClusterOption, JsonOption, open_cluster, outpu
 from certferry.cluster.phones import DEFAULT_GROUP, device_name, parse_csv
 from certferry.cluster.values import DEFAULT_MODEL, Phone
 
-app = typer.Typer(help="The phones a cluster knows.", no_args_is_help=True)
+app = typer.Typer(help="The phones a cluster knows.")
 
 
 @app.command()

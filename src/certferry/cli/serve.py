@@ -1,52 +1,141 @@
 """``certferry serve``: run the services of a cluster's nodes until SIGTERM."""
 
 import asyncio
+import json
 import signal
 import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 import uvloop
 
+from certferry.cli.exit_codes import ExitCode
 from certferry.cli.options import ClusterOption, JsonOption, open_cluster, output
 from certferry.cli.output import Output
 from certferry.cluster.cluster import Cluster
 from certferry.serve.node import Listening, ServeOptions
 from certferry.serve.running import RunningCluster
+from certferry.serve.workers import Workers
+
+MOST_WORKERS = 64
 
 
 def serve(
     node: Annotated[
         list[str] | None, typer.Option("--node", help="Only this node; may be given several times.")
     ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=MOST_WORKERS, help="Processes that share the ports, one for each core.")
+    ] = 1,
     allow_tls10: Annotated[
         bool, typer.Option("--allow-tls10", help="Let 7900 phones in, which know nothing above TLS 1.0.")
     ] = False,
+    worker: Annotated[str | None, typer.Option(hidden=True)] = None,
     cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run TVS, TFTP, HTTP 6970 and the SIP registrar of the cluster's nodes until SIGTERM."""
-    out = output(as_json)
-    uvloop.run(_run(out, open_cluster(cluster), node or [], ServeOptions(allow_tls10=allow_tls10)))
+    out, names = output(as_json), node or []
+    opened = open_cluster(cluster)
+    options = ServeOptions(allow_tls10=allow_tls10, reuse_port=worker is not None)
+    if worker is not None:
+        told = _WorkersCluster.open(opened.location.folder)
+        uvloop.run(_work(told, names, options, is_first=worker == "first"))
+    elif workers == 1:
+        uvloop.run(_serve(out, opened, names, options))
+    else:
+        uvloop.run(_supervise(out, opened, names, options, workers))
 
 
-async def _run(out: Output, cluster: Cluster, names: list[str], options: ServeOptions) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+async def _serve(out: Output, cluster: Cluster, names: Sequence[str], options: ServeOptions) -> None:
+    stopped = _on_signals()
     running = RunningCluster(cluster, names, options)
     listening = await running.start()
-    following = asyncio.create_task(running.follow())
-    out.data({"ready": True, "cluster": cluster.name, "services": [_describe(each) for each in listening]})
-    for each in listening:
-        out.text(f"{each.node:<20} {each.service:<5} {each.address}:{each.port}")
-    out.note("Running. Stop with Ctrl-C or SIGTERM.")
-    sys.stdout.flush()
-    await stop.wait()
+    try:
+        _tell_ready(out, cluster, [_describe(each) for each in listening], workers=1)
+        await _until(stopped, running.follow)
+    finally:
+        await running.close()
+
+
+async def _supervise(out: Output, cluster: Cluster, names: Sequence[str], options: ServeOptions, count: int) -> None:
+    stopped = _on_signals()
+    chosen = [word for name in names for word in ("--node", name)]
+    tls = ["--allow-tls10"] if options.allow_tls10 else []
+    place = str(cluster.location.folder)
+    command = [sys.executable, "-m", "certferry", "serve", "--cluster", place, "--json", *chosen, *tls]
+    workers = Workers(command, count, cluster.report_served)
+    ready = await workers.start()
+    try:
+        _tell_ready(out, cluster, ready["services"], workers=count)
+        await _until(stopped, workers.keep)
+    finally:
+        await workers.close()
+
+
+class _WorkersCluster(Cluster):
+    """The cluster as a worker sees it: what it serves goes to its parent, which tells what all workers serve."""
+
+    def report_served(self, served: Mapping[str, int]) -> None:
+        _write_line({"served": dict(served)})
+
+
+async def _work(cluster: Cluster, names: Sequence[str], options: ServeOptions, *, is_first: bool) -> None:
+    stopped = _on_signals()
+    asyncio.get_running_loop().add_reader(sys.stdin, _stop, stopped, ExitCode.DONE)
+    if is_first:
+        await _claim_ports(cluster, names, options)
+    running = RunningCluster(cluster, names, options)
+    listening = await running.start()
+    _write_line({"ready": True, "services": [_describe(each) for each in listening]})
+    try:
+        await _until(stopped, running.follow)
+    finally:
+        await running.close()
+
+
+async def _claim_ports(cluster: Cluster, names: Sequence[str], options: ServeOptions) -> None:
+    """Open the ports alone once: shared ones would open beside those of another ``certferry serve`` too."""
+    alone = RunningCluster(cluster, names, replace(options, reuse_port=False))
+    await alone.start()
+    await alone.close()
+
+
+def _on_signals() -> "asyncio.Future[ExitCode]":
+    """Learn of SIGTERM, the usual end, and of Ctrl-C."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[ExitCode] = loop.create_future()
+    loop.add_signal_handler(signal.SIGTERM, _stop, stopped, ExitCode.DONE)
+    loop.add_signal_handler(signal.SIGINT, _stop, stopped, ExitCode.INTERRUPTED)
+    return stopped
+
+
+def _stop(stopped: "asyncio.Future[ExitCode]", code: ExitCode) -> None:
+    if not stopped.done():
+        stopped.set_result(code)
+
+
+async def _until(stopped: "asyncio.Future[ExitCode]", follow: Callable[[], Awaitable[None]]) -> None:
+    """Keep up with what changes until told to stop; what breaks ``follow`` ends the service, not in silence."""
+    following = asyncio.ensure_future(follow())
+    either: set[asyncio.Future[Any]] = {stopped, following}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if following.done():
+        await following
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
-    await running.close()
+    if code := stopped.result():
+        raise typer.Exit(code)
+
+
+def _tell_ready(out: Output, cluster: Cluster, services: Sequence[Mapping[str, Any]], *, workers: int) -> None:
+    out.data({"ready": True, "cluster": cluster.name, "workers": workers, "services": services})
+    for each in services:
+        out.text(f"{each['node']:<20} {each['service']:<5} {each['address']}:{each['port']}")
+    out.note("Running. Stop with Ctrl-C or SIGTERM.")
+    sys.stdout.flush()
 
 
 def _describe(listening: Listening) -> dict[str, Any]:
@@ -56,3 +145,8 @@ def _describe(listening: Listening) -> dict[str, Any]:
         "address": listening.address,
         "port": listening.port,
     }
+
+
+def _write_line(value: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()

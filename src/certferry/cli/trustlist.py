@@ -1,10 +1,12 @@
 """``certferry trustlist``: decode and judge a CTL or ITL from a file or straight from a TFTP node."""
 
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Annotated, Any
 
 import typer
 
+from certferry.cli.exit_codes import ExitCode
 from certferry.cli.files import read_place
 from certferry.cli.options import JsonOption, output
 from certferry.trust.list_check import check_list, signature_of
@@ -12,9 +14,8 @@ from certferry.wire.listing import listing
 from certferry.wire.roles import role_text
 from certferry.wire.trust_list import TrustList, TrustRecord
 
-app = typer.Typer(help="Decode and verify CTL and ITL files.", no_args_is_help=True)
+app = typer.Typer(help="Decode and verify CTL and ITL files.")
 
-VERIFICATION_FAILED = 4
 Place = Annotated[
     str, typer.Argument(metavar="FILE|URL", help="A file, tftp://HOST[:PORT]/NAME or http://HOST:6970/NAME.")
 ]
@@ -57,7 +58,7 @@ def verify(
         if check.remedy:
             out.text(f"\n{check.verdict}: {check.title}\n  {check.remedy}")
     if not ok:
-        raise typer.Exit(VERIFICATION_FAILED)
+        raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
 def _kind(parsed: TrustList) -> Any:
@@ -91,6 +92,6 @@ def _record(record: TrustRecord) -> dict[str, Any]:
         "serial": record.serial.hex().upper() if record.serial else record.serial,
         "dns_name": record.dns_name,
         "ip_address": record.ip_address,
-        "sha256": record.parsed.sha256 if record.certificate else None,
+        "sha256": sha256(record.certificate).hexdigest() if record.certificate else None,
         "emptied": record.is_emptied,
     }

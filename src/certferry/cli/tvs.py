@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from certferry.cli.cert import read_certificate
+from certferry.cli.exit_codes import ExitCode
 from certferry.cli.files import read_place
 from certferry.cli.options import JsonOption, output
 from certferry.errors import UsageError
@@ -18,11 +19,10 @@ from certferry.wire.roles import role_text
 from certferry.wire.trust_list import TrustList
 from certferry.wire.tvs import CertificateQueryRequest, CertificateVerificationRequest, Request, Status
 
-app = typer.Typer(help="Talk to a Trust Verification Service.", no_args_is_help=True)
+app = typer.Typer(help="Talk to a Trust Verification Service.")
 
 TVS_PORT = 2445
 DEFAULT_DEVICE = "SEP001B54000000"
-VERIFICATION_FAILED = 4
 _LAST_PORT = 65535
 
 
@@ -49,7 +49,7 @@ def ask_(
     trusted: Annotated[
         str | None, typer.Option(metavar="ITL", help="The ITL a phone holds: break off unless it names this TVS.")
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 10,
+    timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds to wait for the answer.")] = 10,
     allow_tls10: Annotated[bool, typer.Option("--allow-tls10", help="Speak TLS 1.0 too, as 7900 phones do.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -63,7 +63,7 @@ def ask_(
     described = _describe(answer)
     out.data(described, _in_words(asked, described, host))
     if answer.reply.status != Status.VALID:
-        raise typer.Exit(VERIFICATION_FAILED)
+        raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
 def parse_address(text: str, default_port: int) -> tuple[str, int]:

@@ -1,0 +1,375 @@
+"""``certferry bulk`` as an operator uses it: the four buttons over real SFTP, plan, undo, and every refusal."""
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copytree, rmtree
+
+import pytest
+
+from certferry.bulk.files import lock_name
+from certferry.bulk.lock import Lock, utc_now
+from certferry.cluster.cluster import Cluster
+from certferry.lab.keys import PooledKeys
+from certferry.serve.lab_sftp import LabSftp
+from command_line import Background, Ended, certferry, loopback_cluster
+from openssh import needs_sshd, running_sshd
+
+PASSWORD = "gates-of-dawn-1967"
+
+
+@dataclass
+class Site:
+    """A source and a destination cluster, and the SFTP server between them."""
+
+    folder: Path
+    server: LabSftp
+
+    @classmethod
+    def copied(cls, template: Path, folder: Path, server: LabSftp) -> "Site":
+        copytree(template, folder)
+        site = cls(folder, server)
+        rmtree(site.exchange)
+        copytree(folder / "exchange", site.exchange)
+        return site
+
+    @property
+    def exchange(self) -> Path:
+        return self.server._root / "exchange"
+
+    @property
+    def password_file(self) -> Path:
+        return self.folder / "password"
+
+    @property
+    def source(self) -> Cluster:
+        return Cluster.open(self.folder / "source")
+
+    def bulk(self, cluster: str, *words: object) -> Ended:
+        return certferry("--cluster", self.folder / cluster, "bulk", *words)
+
+    def sftp(self, cluster: str, *words: object) -> Ended:
+        host, port = self.server.address
+        place = ["--host", host, "--port", port, "--user", "certferry", "--directory", "/exchange"]
+        return self.bulk(cluster, "sftp", *place, "--password-file", self.password_file, *words)
+
+
+@pytest.fixture(scope="module")
+def background() -> Iterator[Background]:
+    loop = Background()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, background: Background) -> Iterator[LabSftp]:
+    root = tmp_path_factory.mktemp("sftp")
+    (root / "exchange").mkdir()
+    serving = LabSftp(root, "certferry", PASSWORD)
+    background.call(serving.start())
+    yield serving
+    background.call(serving.close())
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory, key_pool: PooledKeys, server: LabSftp) -> Path:
+    """Two clusters that know nothing of each other, and an empty directory."""
+    folder = tmp_path_factory.mktemp("before")
+    loopback_cluster(folder / "source", key_pool, "source", release="10.5.2").close()
+    loopback_cluster(folder / "destination", key_pool, "destination").close()
+    (folder / "exchange").mkdir()
+    (folder / "password").write_text(f"{PASSWORD}\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def after(tmp_path_factory: pytest.TempPathFactory, before: Path, server: LabSftp) -> Path:
+    """The same once both exported everything and one consolidated."""
+    site = Site.copied(before, tmp_path_factory.mktemp("after") / "site", server)
+    for cluster in ("source", "destination"):
+        assert site.sftp(cluster, "--accept-new-host-key").code == 0
+        assert site.bulk(cluster, "export").code == 0
+    assert site.bulk("source", "consolidate").code == 0
+    copytree(site.exchange, site.folder / "exchange", dirs_exist_ok=True)
+    return site.folder
+
+
+@pytest.fixture(autouse=True)
+def nobodys_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # its known_hosts is empty
+    monkeypatch.delenv("CERTFERRY_SFTP_PASSWORD", raising=False)
+    monkeypatch.delenv("CERTFERRY_CLUSTER", raising=False)
+
+
+@pytest.fixture
+def site(tmp_path: Path, before: Path, server: LabSftp) -> Site:
+    return Site.copied(before, tmp_path / "site", server)
+
+
+@pytest.fixture
+def exchanged(tmp_path: Path, after: Path, server: LabSftp) -> Site:
+    return Site.copied(after, tmp_path / "site", server)
+
+
+# --- the settings
+
+
+def test_saving_the_settings_tests_them_and_shows_the_host_key_taken_over(site: Site) -> None:
+    ended = site.sftp("source", "--accept-new-host-key", "--json")
+    assert ended.code == 0
+    host, port = site.server.address
+    assert ended.json == {
+        "url": f"sftp://certferry@{host}:{port}/exchange",
+        "host_key": site.server.fingerprint,
+        "accepted_new_host_key": True,
+    }
+    assert f"Took over the host key {site.server.fingerprint}" in ended.stderr
+    again = site.bulk("source", "sftp", "--json")
+    assert again.json["accepted_new_host_key"] is False
+
+
+def test_an_unknown_host_key_is_refused_with_its_fingerprint(site: Site) -> None:
+    ended = site.sftp("source", "--json")
+    assert ended.code == 1
+    assert ended.error["code"] == "bulk.host-key-unknown"
+    assert site.server.fingerprint in ended.error["sentence"]
+    assert "--accept-new-host-key" in ended.error["remedy"]
+    assert site.bulk("source", "list", "--json").error["code"] == "bulk.settings-missing"
+
+
+def test_neither_host_key_nor_password_of_one_server_is_used_for_another(site: Site, background: Background) -> None:
+    assert site.sftp("source", "--accept-new-host-key").code == 0
+    other = LabSftp(site.server._root, "certferry", PASSWORD)
+    background.call(other.start())
+    ended = site.sftp("source", "--port", other.address[1], "--json")
+    asked = site.bulk("source", "sftp", "--port", other.address[1], "--json")
+    background.call(other.close())
+    assert ended.error["code"] == "bulk.host-key-unknown"
+    assert other.fingerprint in ended.error["sentence"]
+    assert asked.error["code"] == "cli.password-missing"
+
+
+def test_a_file_of_known_hosts_is_found_from_any_folder_later(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, port = site.server.address
+    (tmp_path / "known").write_text(f"[{host}]:{port} {site.server.host_key_public}\n")
+    monkeypatch.chdir(tmp_path)
+    assert site.sftp("source", "--known-hosts", "known").code == 0
+    monkeypatch.chdir("/")
+    assert site.bulk("source", "list").code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        (["--password-file", "wrong"], "bulk.login"),
+        (["--directory", "/elsewhere"], "bulk.directory-missing"),
+        (["--host", "nohost.invalid"], "bulk.unreachable"),
+    ],
+)
+def test_what_is_wrong_with_a_setting_is_one_sentence_and_a_remedy(site: Site, given: list[str], code: str) -> None:
+    (site.folder / "wrong").write_text("not-it\n")
+    given = [str(site.folder / "wrong") if word == "wrong" else word for word in given]
+    ended = site.sftp("source", "--accept-new-host-key", *given)
+    assert (ended.code, ended.stdout) == (1, "")
+    refused, following = ended.stderr.splitlines()
+    assert refused.startswith("refused ")
+    assert refused.endswith(f"({code})")
+    assert following.startswith("next    ")
+
+
+def test_a_server_that_is_not_there_is_unreachable(site: Site) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        ended = site.sftp("source", "--host", "127.0.0.1", "--port", closed.getsockname()[1], "--json")
+    assert ended.code == 1
+    assert ended.error["code"] == "bulk.unreachable"
+
+
+@pytest.mark.parametrize("words", [["--port", "0"], ["--port", "65536"], ["--port", "ssh"], ["--host", ""]])
+def test_a_setting_that_cannot_be_is_wrong_usage(site: Site, words: list[str]) -> None:
+    assert site.sftp("source", *words).code == 2
+
+
+def test_a_password_comes_from_the_environment_too(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    host, port = site.server.address
+    place = ["--host", host, "--port", port, "--user", "certferry", "--directory", "/exchange"]
+    without = site.bulk("source", "sftp", *place, "--accept-new-host-key", "--json")
+    assert (without.code, without.error["code"]) == (2, "cli.password-missing")
+    monkeypatch.setenv("CERTFERRY_SFTP_PASSWORD", PASSWORD)
+    assert site.bulk("source", "sftp", *place, "--accept-new-host-key").code == 0
+
+
+def test_an_empty_password_file_is_refused(site: Site) -> None:
+    site.password_file.write_text("\n")
+    ended = site.sftp("source", "--accept-new-host-key", "--json")
+    assert (ended.code, ended.error["code"]) == (2, "cli.password-empty")
+
+
+def test_the_password_is_kept_sealed_and_never_shown(site: Site) -> None:
+    outputs = [site.sftp("source", "--accept-new-host-key", "--json"), site.bulk("source", "export")]
+    outputs += [certferry("cluster", "show", "--cluster", site.folder / "source"), site.bulk("source", "history")]
+    outputs += [certferry("audit", "show", "--cluster", site.folder / "source")]
+    assert all(PASSWORD not in ended.stdout + ended.stderr for ended in outputs)
+    on_disk = b"".join(path.read_bytes() for path in (site.folder / "source").iterdir())
+    assert PASSWORD.encode() not in on_disk
+
+
+# --- the four buttons
+
+
+def test_the_four_buttons_in_order(site: Site) -> None:
+    for cluster in ("destination", "source"):
+        assert site.sftp(cluster, "--accept-new-host-key").code == 0
+    exported = site.bulk("destination", "export", "--json")
+    assert exported.code == 0
+    assert exported.json["certificates"] == sum(file["certificates"] for file in exported.json["files"])
+    too_early = site.bulk("source", "consolidate", "--json")
+    assert (too_early.code, too_early.error["code"]) == (1, "bulk.too-few-clusters")
+    assert site.bulk("source", "export").code == 0
+    not_yet = site.bulk("source", "import", "--json")
+    assert (not_yet.code, not_yet.error["code"]) == (1, "bulk.not-consolidated")
+    assert site.bulk("source", "consolidate").code == 0
+    for cluster in ("destination", "source"):
+        imported = site.bulk(cluster, "import", "--yes", "--json")
+        assert imported.code == 0
+        assert imported.json["undo"]
+
+
+def test_the_list_has_the_files_of_all_clusters_with_the_agreed_keys(exchanged: Site) -> None:
+    (exchanged.exchange / "holiday.jpg").write_bytes(b"\xff\xd8\xff")
+    listed = exchanged.bulk("source", "list", "--json").json
+    agreed = {"name", "cluster", "node", "type", "consolidated", "certificates", "modified"}
+    assert all(agreed <= set(file) for file in listed["files"])
+    assert {file["cluster"] for file in listed["files"]} >= {"source", "destination"}
+    assert {file["type"] for file in listed["files"] if file["consolidated"]} == {
+        "tomcat", "tftp", "capf", "itlrecovery",
+    }  # fmt: skip
+    stranger = next(file for file in listed["files"] if file["name"] == "holiday.jpg")
+    assert (stranger["cluster"], stranger["type"], stranger["certificates"]) == (None, None, None)
+    table = exchanged.bulk("source", "list")
+    assert table.stdout.startswith("file ")
+    assert "Next: certferry bulk import, on every cluster" in table.stdout
+
+
+def test_only_the_chosen_type_is_exchanged(site: Site) -> None:
+    for cluster in ("destination", "source"):
+        site.sftp(cluster, "--accept-new-host-key")
+        assert site.bulk(cluster, "export", "tftp").stdout.startswith("Successfully exported tftp certificate(s)")
+    assert site.bulk("source", "consolidate", "tftp").code == 0
+    changes = site.bulk("source", "import", "tftp", "--plan", "--json").json["changes"]
+    assert {change["store"] for change in changes} == {"Phone-SAST-trust", "CallManager-trust"}
+
+
+def test_a_plan_tells_every_change_and_makes_none(exchanged: Site) -> None:
+    planned = exchanged.bulk("source", "import", "--plan", "--json")
+    assert planned.code == 3
+    agreed = {"action", "store", "subject", "sha256", "from_cluster", "reason"}
+    assert all(agreed <= set(change) for change in planned.json["changes"])
+    added = [change for change in planned.json["changes"] if change["action"] == "add"]
+    assert {change["from_cluster"] for change in added} == {"destination"}
+    assert {change["store"] for change in added} == {"Phone-SAST-trust", "CallManager-trust", "tomcat-trust"}
+    assert exchanged.bulk("source", "history", "--json").json == {"history": []}
+    assert exchanged.bulk("source", "import", "--plan").stdout.startswith("action ")
+
+
+def test_a_second_import_changes_nothing(exchanged: Site) -> None:
+    assert exchanged.bulk("source", "import", "--yes").code == 0
+    assert exchanged.bulk("source", "import", "--plan").code == 0
+    again = exchanged.bulk("source", "import", "--json")
+    assert again.code == 0
+    assert again.json["undo"] is None
+    assert again.json["pending"] == 0
+
+
+def test_an_import_that_changes_something_asks_first(exchanged: Site) -> None:
+    ended = exchanged.bulk("source", "import", "--json")
+    assert (ended.code, ended.error["code"]) == (2, "cli.confirmation")
+    assert "--yes" in ended.error["remedy"]
+    assert exchanged.bulk("source", "import", "--plan").code == 3
+
+
+def test_undo_gives_back_exactly_what_was(exchanged: Site) -> None:
+    before = exchanged.source.trust_entries()
+    identifier = exchanged.bulk("source", "import", "--yes", "--json").json["undo"]
+    assert len(exchanged.source.trust_entries()) > len(before)
+    undone = exchanged.bulk("source", "undo", identifier, "--yes", "--json")
+    assert undone.code == 0
+    assert undone.json["undone"] == identifier
+    assert {(e.store, e.certificate) for e in exchanged.source.trust_entries()} == {
+        (e.store, e.certificate) for e in before
+    }
+    (latest,) = [e for e in exchanged.bulk("source", "history", "--json").json["history"] if e["id"] == identifier]
+    assert latest["undone"] is True
+    assert latest["action"] == "bulk import"
+    assert {"id", "at", "actor", "action", "changes", "undone"} <= set(latest)
+    assert exchanged.bulk("source", "undo", identifier, "--yes").code == 2
+    assert exchanged.bulk("source", "undo", "no-such-change", "--yes").code == 2
+
+
+def test_a_new_export_makes_the_consolidation_stale(exchanged: Site) -> None:
+    assert certferry("cert", "regenerate", "tomcat", "--yes", "--cluster", exchanged.folder / "destination").code == 0
+    assert exchanged.bulk("destination", "export").code == 0
+    assert "consolidate again" in exchanged.bulk("source", "list").stdout
+    ended = exchanged.bulk("source", "import", "--yes", "--json")
+    assert (ended.code, ended.error["code"]) == (1, "bulk.consolidation-stale")
+
+
+def test_a_pinned_signer_has_to_be_the_one_that_signed(exchanged: Site) -> None:
+    signer = exchanged.bulk("source", "import", "--plan", "--json").json["signers"]["destination"]
+    assert exchanged.bulk("source", "import", "--plan", "--expect", f"destination={signer}").code == 3
+    wrong = exchanged.bulk("source", "import", "--plan", "--expect", f"destination={'0' * 64}", "--json")
+    assert (wrong.code, wrong.error["code"]) == (1, "bulk.signer-unexpected")
+    assert exchanged.bulk("source", "import", "--plan", "--expect", "destination").code == 2
+    assert exchanged.bulk("source", "import", "--plan", "--foreign", "file=cluster:nothing").code == 2
+
+
+def test_a_lock_held_by_somebody_else_ends_with_6_and_can_be_broken(exchanged: Site) -> None:
+    held = json.loads(Lock.mine("destination", "consolidate", utc_now()).encode())
+    held |= {"host": "other", "machine": "", "pid": 1}
+    lock = exchanged.exchange / lock_name(None)
+    lock.write_text(json.dumps(held))
+    ended = exchanged.bulk("source", "consolidate", "--wait", 0, "--json")
+    assert (ended.code, ended.error["code"]) == (6, "bulk.locked")
+    assert "destination" in ended.error["sentence"]
+    assert exchanged.bulk("source", "consolidate", "--break-lock").code == 0
+    assert not lock.exists()
+
+
+def test_a_cluster_can_be_taken_out_of_the_directory_again(exchanged: Site) -> None:
+    assert exchanged.bulk("source", "remove-cluster", "destination").code == 2
+    removed = exchanged.bulk("source", "remove-cluster", "destination", "--yes", "--json")
+    assert removed.code == 0
+    assert removed.json["removed"]
+    assert "destination" not in exchanged.bulk("source", "list", "--json").json["clusters"]
+    assert exchanged.bulk("source", "remove-cluster", "nobody", "--yes").code == 1
+
+
+def test_every_bulk_command_needs_settings_first(site: Site) -> None:
+    for words in (["export"], ["list"], ["consolidate"], ["import", "--plan"], ["remove-cluster", "x", "--yes"]):
+        ended = site.bulk("source", *words, "--json")
+        assert (ended.code, ended.error["code"]) == (2, "bulk.settings-missing")
+
+
+@needs_sshd
+def test_the_same_works_over_openssh_with_a_key(tmp_path: Path, key_pool: PooledKeys, background: Background) -> None:
+    for name in ("source", "destination"):
+        loopback_cluster(tmp_path / name, key_pool, name)
+    with background.entered(running_sshd(tmp_path)) as server:
+        settings = server.settings
+        place = ["--host", settings.host, "--port", settings.port, "--user", settings.user]
+        place += ["--directory", settings.directory, "--client-key", settings.client_key]
+        place += ["--known-hosts", settings.known_hosts]
+        for name in ("source", "destination"):
+            assert certferry("bulk", "sftp", "--cluster", tmp_path / name, *place).code == 0
+            assert certferry("bulk", "export", "--cluster", tmp_path / name).code == 0
+        assert certferry("bulk", "consolidate", "--cluster", tmp_path / "source").code == 0
+        assert certferry("bulk", "import", "--yes", "--cluster", tmp_path / "source").code == 0
+        server.directory.chmod(0o500)
+        full = certferry("bulk", "export", "--cluster", tmp_path / "source", "--json")
+        server.directory.chmod(0o700)
+    if settings.user != "root":  # nothing is read-only for root
+        assert (full.code, full.error["code"]) == (1, "bulk.not-writable")
