@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 from certferry.errors import Refusal
 from certferry.fleet import http, tftp
-from certferry.fleet.dial import CertificatePaths, client_context
+from certferry.fleet.dial import CertificatePaths, HandshakeError, client_context, dial
 from certferry.fleet.sip import register
 from certferry.fleet.tvs import TvsCertificateUnknownError, TvsHandshakeError, TvsUnreachableError, ask
 from certferry.phone.boot import DEFAULT_LIMITS, BootMachine, Limits
@@ -43,12 +45,28 @@ _MARGIN = 0.8
 """The part of a limit that one request may take, so that it fails under its own name before the machine gives up."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """A boot that changes nothing anywhere: a CallManager is dialled, and no REGISTER is sent.
+
+    ``made_up`` is for a device that no cluster knows: instead of its own trust lists, which no server has, it is
+    given those that are served to everybody.
+    """
+
+    made_up: bool = False
+
+    def file_name(self, name: str) -> str:
+        """Return the file to ask for when the phone wants ``name``."""
+        return f"{name[:3]}File.tlv" if self.made_up and name.startswith(("CTLSEP", "ITLSEP")) else name
+
+
 class Device:
     """A phone: its name, its flash, and how it reaches the network.
 
     ``lsc`` are the paths of its own certificate and key; ``http_port`` makes it ask over HTTP before TFTP, as phones
-    of firmware 12.5 and later do. A broken trust list in ``flash`` raises ``MalformedError`` here. After a boot,
-    ``outcome``, ``journal``, ``statuses`` (what its screen showed) and ``tvs_requests`` tell of that boot.
+    of firmware 12.5 and later do; with ``rehearsal`` it only tries whether it could register. A broken trust list in
+    ``flash`` raises ``MalformedError`` here. After a boot, ``outcome``, ``journal``, ``statuses`` (what its screen
+    showed) and ``tvs_requests`` tell of that boot.
     """
 
     __slots__ = (
@@ -63,6 +81,7 @@ class Device:
         "model",
         "name",
         "outcome",
+        "rehearsal",
         "statuses",
         "tftp_servers",
         "tvs_requests",
@@ -79,6 +98,7 @@ class Device:
         http_port: int | None = None,
         allow_tls10: bool = False,
         limits: Limits = DEFAULT_LIMITS,
+        rehearsal: Rehearsal | None = None,
     ) -> None:
         PhoneTrust.of(flash)
         self.name = name
@@ -89,6 +109,7 @@ class Device:
         self.http_port = http_port
         self.allow_tls10 = allow_tls10
         self.limits = limits
+        self.rehearsal = rehearsal
         self.outcome: Outcome | None = None
         self.journal: Journal = ()
         self.statuses: tuple[str, ...] = ()
@@ -158,11 +179,12 @@ class Device:
         return FetchFailed(name, "; ".join(reasons) or "the phone has no TFTP server")
 
     async def _fetch_from(self, server: Address, name: str) -> Event:
+        asked = self.rehearsal.file_name(name) if self.rehearsal else name
         try:
-            data = await self._over_http(server, name)
+            data = await self._over_http(server, asked)
             if data is not None:
                 return FileReceived(name, data, "HTTP")
-            return FileReceived(name, await tftp.fetch(server, name), "TFTP")
+            return FileReceived(name, await tftp.fetch(server, asked), "TFTP")
         except _MISSING:
             return FileMissing(name)
 
@@ -193,11 +215,26 @@ class Device:
         return TvsAnswered(question.member, answer.reply)
 
     async def _register(self, question: Register) -> Event:
+        if self.rehearsal:
+            return await self._try_call_control(question)
         try:
             context = None
             if question.secure:
                 context = client_context(question.trusted, self.lsc, allow_tls10=self.allow_tls10)
             await register(question.server, self.name, context=context, timeout=self.limits.register * _MARGIN)
+        except Refusal as error:
+            return RegistrationFailed(question.server, error.sentence)
+        return Registered(question.server)
+
+    async def _try_call_control(self, question: Register) -> Event:
+        """Connect, over TLS where the phone would, and hang up: enough to know the server and that it answers."""
+        context = client_context(question.trusted, allow_tls10=self.allow_tls10) if question.secure else None
+        deadline = asyncio.get_running_loop().time() + self.limits.register * _MARGIN
+        try:
+            # The server is known before it asks for the phone's LSC, which is on the phone and not here.
+            with suppress(HandshakeError):
+                async with dial(question.server, context, deadline):
+                    pass
         except Refusal as error:
             return RegistrationFailed(question.server, error.sentence)
         return Registered(question.server)
