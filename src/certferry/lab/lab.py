@@ -71,21 +71,31 @@ class Lab:
             await self.sftp.close()
 
     def create_cluster(
-        self, name: str, release: str, *, nodes: int = 3, secure: bool = False, itl_recovery_per_node: bool = False
+        self,
+        name: str,
+        release: str,
+        *,
+        nodes: int = 3,
+        secure: bool = False,
+        itl_recovery_per_node: bool = False,
+        prefix: str | None = None,
     ) -> Cluster:
-        """Make a cluster: a publisher, two TFTP nodes (or the publisher alone), all with TVS and call control."""
+        """Make a cluster whose nodes all run TFTP, TVS and call control.
+
+        Nodes are called ``<prefix>-pub``, ``<prefix>-sub1`` ...; the prefix is the cluster's name when left out.
+        """
         spec = ClusterSpec(
             name,
             Release.parse(release),
-            self._nodes(name, nodes),
+            self._nodes(prefix or name, nodes),
             secure=secure,
             itl_recovery_per_node=itl_recovery_per_node,
         )
         return Cluster.create(self.folder / name, spec, keys=self._keys)
 
-    def _nodes(self, cluster: str, count: int) -> list[Node]:
+    def _nodes(self, prefix: str, count: int) -> list[Node]:
         usual = {NodeRole.TVS, NodeRole.CALLMANAGER, NodeRole.TFTP}
-        names = [f"{cluster}-pub", *(f"{cluster}-sub{number}" for number in range(1, count))]
+        names = [f"{prefix}-pub", *(f"{prefix}-sub{number}" for number in range(1, count))]
         return [
             Node(
                 name,
