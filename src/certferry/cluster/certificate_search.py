@@ -47,7 +47,7 @@ def find_entry(entries: Sequence[TrustEntry], reference: str, release: Release) 
 
 def _names(certificate: Certificate, release: Release) -> set[str]:
     names = {certificate.common_name, certificate.serial_hex, certificate.sha256, file_name(certificate, release)}
-    return {name.casefold() for name in names}
+    return {name.casefold() for name in names if name}
 
 
 def _listed(certificates: Iterable[Certificate]) -> str:
