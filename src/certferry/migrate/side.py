@@ -144,6 +144,10 @@ class SideView:
             if known is not None:
                 yield node, known
 
+    def held_list(self, kind: Kind) -> KnownList | None:
+        """Return the list that phones are known to hold, when it can be read."""
+        return readable(self.held.get(kind))
+
     def knows(self, device: str) -> bool | None:
         """Whether the cluster knows ``device``, by the files it has for it; None when that was not seen."""
         names = (*(list_name(kind, device) for kind in GENERIC), f"{device}.cnf.xml{SUFFIX}", f"{device}.cnf.xml")

@@ -1,0 +1,162 @@
+"""Rehearsing a migration: virtual phones hold the source's real files and boot against the destination.
+
+They ask the source's real TVS and take nothing for granted, and change nothing anywhere: they dial their CallManager
+and hang up. A phone that is not known to the servers is rehearsed as far as the files for everybody reach, and what
+is left is *unknown*.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from certferry.errors import MalformedError
+from certferry.fleet.device import Device, Rehearsal
+from certferry.migrate.gather import Looking, gather_side
+from certferry.migrate.place import Place
+from certferry.migrate.result import PhoneResult, PhoneVerdict, Verification
+from certferry.migrate.side import SideView
+from certferry.migrate.verify_reach import flash_checks, node_checks
+from certferry.phone.boot import Limits
+from certferry.phone.events import Address
+from certferry.phone.flash import Flash
+from certferry.phone.outcome import Code, Outcome, Step
+from certferry.wire.phone_config import DeviceSecurityMode, PhoneConfig, TvsMember
+
+AT_ONCE = 100
+_FIRST_MADE_UP = 0x00_1B_54_FF_00_00
+_MARGIN = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """One phone to rehearse; ``made_up`` when no cluster can know it."""
+
+    device: str
+    model: str = "8861"
+    made_up: bool = False
+
+
+def choose_phones(source: Place, devices: Sequence[str], count: int | None, model: str = "8861") -> list[Rehearsed]:
+    """Say which phones to rehearse: those named, else those the source's database knows, else made-up ones.
+
+    ``count`` bounds phones from a database and says how many are made up; phones named are all rehearsed.
+    """
+    known = {phone.device: phone.model for phone in source.inside.phones} if source.inside else {}
+    if devices:
+        return [Rehearsed(device, known.get(device, model)) for device in dict.fromkeys(devices)]
+    if known:
+        return [Rehearsed(device, number) for device, number in list(known.items())[:count]]
+    macs = range(_FIRST_MADE_UP, _FIRST_MADE_UP + (count or 1))
+    return [Rehearsed(f"SEP{mac:012X}", model, made_up=True) for mac in macs]
+
+
+async def rehearse(
+    source: Place, destination: Place, phones: Sequence[Rehearsed], looking: Looking, now: datetime
+) -> Verification:
+    """Rehearse every phone; what was seen on the way stands in the checks."""
+    asked = [phone.device for phone in phones if not phone.made_up]
+    seen = await asyncio.gather(gather_side(source, asked, looking), gather_side(destination, (), looking))
+    results = await rehearse_phones(*seen, phones, looking)
+    checks = (
+        *node_checks("source", seen[0]),
+        *node_checks("destination", seen[1]),
+        *flash_checks(seen[0], asked),
+    )
+    return Verification.of(checks, results, source=source.text, destination=destination.text, at=now)
+
+
+async def rehearse_phones(
+    source: SideView, destination: SideView, phones: Sequence[Rehearsed], looking: Looking
+) -> tuple[PhoneResult, ...]:
+    """Boot all phones, many at the same time."""
+    slots = asyncio.Semaphore(AT_ONCE)
+    route = _Route.to(destination, looking)
+
+    async def in_turn(phone: Rehearsed) -> PhoneResult:
+        async with slots:
+            return await _rehearse_phone(source, phone, route)
+
+    return tuple(await asyncio.gather(*(in_turn(phone) for phone in phones)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """How phones reach the destination: its TFTP servers as option 150 would name them, and HTTP where TFTP is dumb."""
+
+    servers: tuple[Address, ...]
+    http_port: int | None
+    limits: Limits
+
+    @classmethod
+    def to(cls, destination: SideView, looking: Looking) -> "_Route":
+        nodes = [node for node in destination.nodes if node.named]
+        over_tftp = any("silent" != file.tftp.state != "not asked" for node in nodes for file in node.files.values())
+        ports = [node.endpoint.http_port for node in nodes if node.endpoint.http_port]
+        return cls(
+            tuple((node.endpoint.host, node.endpoint.tftp_port or 69) for node in nodes),
+            None if over_tftp or not ports else ports[0],
+            Limits(tvs=looking.reach.tvs / _MARGIN, register=looking.reach.tvs / _MARGIN),
+        )
+
+
+async def _rehearse_phone(source: SideView, phone: Rehearsed, route: _Route) -> PhoneResult:
+    try:
+        flash = source.flash(phone.device)
+        if not flash.has_trust_list:
+            return _not_seen(phone, source)
+        assumed = flash.config is None
+        flash = _with_assumed_configuration(flash, phone.device, source) if assumed else flash
+        device = _device(phone, flash, route)
+    except MalformedError as error:
+        code, reason = "rehearsal.source-broken", f"a list of the source cannot be read: {error.sentence}"
+        return PhoneResult(phone.device, "unknown", Step.ITL, code, reason)
+    outcome = await device.boot(route.servers)
+    return _judge(phone, device, outcome, assumed=assumed)
+
+
+def _not_seen(phone: Rehearsed, source: SideView) -> PhoneResult:
+    reason = "no trust list of the source was seen, so it is not known what the phone holds"
+    if not source.alive:
+        reason = "the source did not answer, so it is not known what the phone holds"
+    return PhoneResult(phone.device, "unknown", Step.ITL, "rehearsal.source-not-seen", reason)
+
+
+def _with_assumed_configuration(flash: Flash, device: str, source: SideView) -> Flash:
+    """Give a phone without a configuration the TVS nodes of its ITL to ask, in the order they stand there."""
+    members = tuple(TvsMember(number, *address) for number, address in enumerate(source.tvs_in_lists[:5]))
+    return flash.with_config(PhoneConfig(device, (), members).encode(), signed=False)
+
+
+def _device(phone: Rehearsed, flash: Flash, route: _Route) -> Device:
+    return Device(
+        phone.device,
+        flash,
+        model=phone.model,
+        http_port=route.http_port,
+        allow_tls10=True,
+        limits=route.limits,
+        rehearsal=Rehearsal(made_up=phone.made_up),
+    )
+
+
+def _judge(phone: Rehearsed, device: Device, outcome: Outcome, *, assumed: bool) -> PhoneResult:
+    verdict: PhoneVerdict = "would-migrate" if outcome.ok else "would-fail"
+    code, reason = str(outcome.code), _would_register(outcome, device) if outcome.ok else outcome.reason
+    if outcome.ok and assumed:
+        verdict, code = "unknown", "rehearsal.configuration-assumed"
+        reason = "the source served no configuration for it, so which TVS it asks was assumed; with those it would move"
+    elif phone.made_up and outcome.code is Code.CONFIG_MISSING:
+        verdict, code = "unknown", "rehearsal.made-up"
+        reason = "it would take the destination's lists; whether the destination knows the real phones was not asked"
+    return PhoneResult(phone.device, verdict, str(outcome.step), code, reason, device.journal)
+
+
+def _would_register(outcome: Outcome, device: Device) -> str:
+    server = outcome.reason.removeprefix("registered with ")
+    lsc = "; over TLS with its LSC, which was not shown" if _is_secure(device.flash) else ""
+    return f"would register with {server} (reached, nothing sent){lsc}"
+
+
+def _is_secure(flash: Flash) -> bool:
+    return PhoneConfig.parse(flash.config or b"<device/>").security_mode is not DeviceSecurityMode.NON_SECURE
