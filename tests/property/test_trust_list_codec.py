@@ -115,6 +115,6 @@ def test_no_bytes_make_verification_fail_with_anything_else(data: bytes, key: by
 
 
 @given(st.binary(max_size=600) | mutated(VALID), st.booleans())
-def test_any_bytes_can_be_listed(data: bytes, verified: bool) -> None:  # noqa: FBT001 -- drawn by hypothesis
+def test_any_bytes_can_be_listed(data: bytes, verified: bool) -> None:
     text = listing(data, "ITL", verified, "Fri Mar 06 19:45:13 CET 2015")
     assert all(line.isprintable() for line in text.split("\n"))

@@ -79,7 +79,7 @@ def test_the_path_is_decoded_and_its_query_dropped(target: bytes, path: str) -> 
         (b"GET / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n", True),
     ],
 )
-def test_http_1_1_stays_open_unless_told_to_close_and_1_0_closes(head: bytes, stays: bool) -> None:  # noqa: FBT001 -- a table
+def test_http_1_1_stays_open_unless_told_to_close_and_1_0_closes(head: bytes, stays: bool) -> None:
     assert only(head).keep_alive is stays
 
 
