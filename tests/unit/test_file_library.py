@@ -1,0 +1,327 @@
+"""The files of a TFTP node: which names it serves to whom, how they are signed, and which of them stay as they are."""
+
+from dataclasses import replace
+
+import pytest
+
+from certferry.cluster.cluster import Cluster
+from certferry.cluster.identities import IdentityUnknownError
+from certferry.cluster.issuing import PrivateKey
+from certferry.cluster.parameters import ROLLBACK, SECURITY_MODE, SIGNATURE_ALGORITHM
+from certferry.cluster.trust_lists import SignerKeyError
+from certferry.cluster.values import CallManagerGroup, Phone, SecurityMode, TrustChange
+from certferry.serve.file_source import look_up
+from certferry.serve.files import FileLibrary
+from certferry.serve.snapshot import Credentials, Snapshot, trusted_certificates
+from certferry.trust.purpose import Purpose, Store
+from certferry.wire.phone_config import DeviceSecurityMode, PhoneConfig
+from certferry.wire.roles import Role
+from certferry.wire.signed_file import SignedFile
+from certferry.wire.signed_header import Digest
+from conftest import MakeCertificate, MakeCluster
+
+PUB, SUB = "source-pub", "source-sub1"
+ONE, TWO, STRANGER = "SEP0011223344AA", "SEP0011223344BB", "SEPFFFFFFFFFFFF"
+BORN, LATER = 1_780_000_000, 1_780_003_600
+
+
+@pytest.fixture
+def cluster(make_cluster: MakeCluster) -> Cluster:
+    """A non-secure cluster of two nodes that knows two phones."""
+    made = make_cluster(nodes=2)
+    made.add_phones([Phone(ONE), Phone(TWO)])
+    return made
+
+
+def snapshot_of(cluster: Cluster) -> Snapshot:
+    return Snapshot.load(cluster, [node.name for node in cluster.nodes()])
+
+
+def library(cluster: Cluster, node: str = PUB) -> FileLibrary:
+    files = FileLibrary()
+    files.rebuild(node, snapshot_of(cluster), BORN)
+    return files
+
+
+# --- names
+
+
+def test_a_non_secure_node_serves_its_itl_and_a_configuration_for_every_phone(cluster: Cluster) -> None:
+    files = library(cluster)
+    assert len(files) == 1 + 2 + 2 * 2
+    assert files.find("ITLFile.tlv") == cluster.trust_list("ITL", PUB)
+    for device in (ONE, TWO):
+        assert files.find(f"ITL{device}.tlv") == cluster.trust_list("ITL", PUB)
+        assert files.find(f"{device}.cnf.xml")
+        assert files.find(f"{device}.cnf.xml.sgn")
+
+
+def test_there_is_no_ctl_in_a_non_secure_cluster_which_phones_take_as_such(cluster: Cluster) -> None:
+    files = library(cluster)
+    assert files.find("CTLFile.tlv") is None
+    assert files.find(f"CTL{ONE}.tlv") is None
+
+
+def test_a_node_in_mixed_mode_serves_the_ctl_too(cluster: Cluster) -> None:
+    cluster.set_parameter(SECURITY_MODE, "mixed")
+    files = library(cluster)
+    assert files.find("CTLFile.tlv") == files.find(f"CTL{ONE}.tlv") == cluster.trust_list("CTL") is not None
+
+
+def test_each_node_serves_its_own_itl(cluster: Cluster) -> None:
+    assert library(cluster, SUB).find("ITLFile.tlv") == cluster.trust_list("ITL", SUB)
+    assert cluster.trust_list("ITL", SUB) != cluster.trust_list("ITL", PUB)
+
+
+@pytest.mark.parametrize(
+    "name", [f"ITL{STRANGER}.tlv", f"{STRANGER}.cnf.xml", f"{STRANGER}.cnf.xml.sgn", "XMLDefault.cnf.xml", "", ONE]
+)
+def test_nothing_is_served_for_a_phone_the_cluster_does_not_know(cluster: Cluster, name: str) -> None:
+    assert library(cluster).find(name) is None
+
+
+def test_letter_case_does_not_count(cluster: Cluster) -> None:
+    files = library(cluster)
+    for name in ("ITLFile.tlv", f"ITL{ONE}.tlv", f"{ONE}.cnf.xml.sgn"):
+        assert files.find(name) == files.find(name.upper()) == files.find(name.lower()) is not None
+
+
+def test_leading_slashes_and_hostile_names_do_no_harm(cluster: Cluster) -> None:
+    files = library(cluster)
+    assert look_up(files, "/ITLFile.tlv") == files.find("ITLFile.tlv")
+    for name in ("../seal.key", "/etc/passwd", "cluster.sqlite", "ITLFile.tlv\0", "x" * 10_000, "ITLF\u0131le.tlv"):
+        assert look_up(files, name) is None
+
+
+def test_a_cluster_without_phones_serves_its_lists_to_everybody(make_cluster: MakeCluster) -> None:
+    files = library(make_cluster(nodes=1, secure=True))
+    assert len(files) == 2
+    assert files.find("CTLFile.tlv")
+    assert files.find("ITLFile.tlv")
+
+
+# --- configurations
+
+
+def test_a_signed_configuration_is_the_plain_one_signed_by_this_nodes_callmanager(cluster: Cluster) -> None:
+    for node in (PUB, SUB):
+        files = library(cluster, node)
+        signed = SignedFile.parse(files.find(f"{ONE}.cnf.xml.sgn") or b"")
+        signer = cluster.identity(Purpose.CALLMANAGER, node).certificate
+        assert signed.verify(signer)
+        assert signed.payload == files.find(f"{ONE}.cnf.xml")
+        assert (signed.header.subject, signed.header.serial) == (signer.subject, signer.serial)
+        assert signed.header.filename == f"{ONE}.cnf.xml.sgn"
+        assert signed.header.timestamp == BORN
+
+
+def test_a_configuration_names_the_phones_own_group(cluster: Cluster) -> None:
+    cluster.put_group(CallManagerGroup("East", (SUB,)))
+    cluster.add_phones([Phone(TWO, group="East")])
+    files = library(cluster)
+    one, two = (PhoneConfig.parse(files.find(f"{device}.cnf.xml") or b"") for device in (ONE, TWO))
+    assert [member.address for member in one.tvs] == ["192.0.2.2", "192.0.2.1"]
+    assert [member.address for member in two.tvs] == ["192.0.2.2"]
+
+
+def test_a_secure_phone_is_told_so_in_mixed_mode(cluster: Cluster) -> None:
+    cluster.add_phones([Phone(TWO, secure=True)])
+    cluster.set_parameter(SECURITY_MODE, "mixed")
+    config = PhoneConfig.parse(library(cluster).find(f"{TWO}.cnf.xml") or b"")
+    assert config.security_mode is DeviceSecurityMode.ENCRYPTED
+
+
+def test_sha_512_signs_configurations_too(cluster: Cluster) -> None:
+    cluster.set_parameter(SIGNATURE_ALGORITHM, "sha-512")
+    signed = SignedFile.parse(library(cluster).find(f"{ONE}.cnf.xml.sgn") or b"")
+    assert signed.header.digest is Digest.SHA512
+    assert signed.verify(cluster.identity(Purpose.CALLMANAGER).certificate)
+
+
+# --- what stays and what changes
+
+
+def rebuilt(files: FileLibrary, cluster: Cluster, *names: str, node: str = PUB) -> dict[str, bool]:
+    """Take over the cluster as it is now; tell for each name whether its bytes changed."""
+    before = {name: files.find(name) for name in names}
+    files.rebuild(node, snapshot_of(cluster), LATER)
+    return {name: files.find(name) != before[name] for name in names}
+
+
+SIGNED_ONE, SIGNED_TWO, ITL = f"{ONE}.cnf.xml.sgn", f"{TWO}.cnf.xml.sgn", "ITLFile.tlv"
+
+
+def test_unchanged_files_keep_their_bytes_when_the_change_version_moves(
+    cluster: Cluster, make_certificate: MakeCertificate
+) -> None:
+    files = library(cluster)
+    version = cluster.version()
+    cluster.change_trust([TrustChange("add", Store.PHONE_SAST_TRUST, make_certificate())], action="upload")
+    cluster.add_phones([Phone(STRANGER)])
+    assert cluster.version() > version
+    assert rebuilt(files, cluster, SIGNED_ONE, SIGNED_TWO, ITL) == {SIGNED_ONE: False, SIGNED_TWO: False, ITL: False}
+    assert files.find(f"{STRANGER}.cnf.xml.sgn")
+
+
+def test_only_the_phone_whose_configuration_changed_gets_a_new_one(cluster: Cluster) -> None:
+    files = library(cluster)
+    cluster.add_phones([Phone(TWO, "7821")])
+    assert rebuilt(files, cluster, SIGNED_ONE, SIGNED_TWO) == {SIGNED_ONE: False, SIGNED_TWO: True}
+    assert SignedFile.parse(files.find(SIGNED_TWO) or b"").header.timestamp == LATER
+
+
+def test_a_description_alone_changes_no_file(cluster: Cluster) -> None:
+    files = library(cluster)
+    cluster.add_phones([Phone(TWO, description="moved to the second floor")])
+    assert rebuilt(files, cluster, SIGNED_TWO) == {SIGNED_TWO: False}
+
+
+def test_a_new_callmanager_certificate_signs_everything_of_its_node_anew(cluster: Cluster) -> None:
+    pub, sub = library(cluster), library(cluster, SUB)
+    cluster.regenerate(Purpose.CALLMANAGER, PUB)
+    assert rebuilt(pub, cluster, SIGNED_ONE, ITL) == {SIGNED_ONE: True, ITL: True}
+    assert rebuilt(sub, cluster, SIGNED_ONE, ITL, node=SUB) == {SIGNED_ONE: False, ITL: False}
+    assert SignedFile.parse(pub.find(SIGNED_ONE) or b"").verify(cluster.identity(Purpose.CALLMANAGER).certificate)
+
+
+def test_another_digest_signs_everything_anew(cluster: Cluster) -> None:
+    files = library(cluster)
+    cluster.set_parameter(SIGNATURE_ALGORITHM, "sha-512")
+    assert rebuilt(files, cluster, SIGNED_ONE, ITL) == {SIGNED_ONE: True, ITL: True}
+
+
+def test_rollback_changes_the_itl_and_no_configuration(cluster: Cluster) -> None:
+    files = library(cluster)
+    cluster.set_parameter(ROLLBACK, "true")
+    assert rebuilt(files, cluster, SIGNED_ONE, ITL) == {SIGNED_ONE: False, ITL: True}
+
+
+def test_a_phone_that_was_forgotten_has_no_files_any_more(cluster: Cluster) -> None:
+    files = library(cluster)
+    cluster.remove_phones([TWO])
+    files.rebuild(PUB, snapshot_of(cluster), LATER)
+    assert files.find(f"ITL{TWO}.tlv") is None
+    assert files.find(SIGNED_TWO) is None
+    assert files.find(SIGNED_ONE)
+
+
+def test_the_ctl_goes_when_the_cluster_leaves_mixed_mode(cluster: Cluster) -> None:
+    cluster.set_parameter(SECURITY_MODE, "mixed")
+    files = library(cluster)
+    cluster.set_parameter(SECURITY_MODE, "non-secure")
+    files.rebuild(PUB, snapshot_of(cluster), LATER)
+    assert files.find("CTLFile.tlv") is None
+
+
+def test_files_are_swapped_whole_so_that_a_failure_keeps_the_old_ones(cluster: Cluster) -> None:
+    files = library(cluster)
+    before = files.find(SIGNED_ONE)
+    snapshot = snapshot_of(cluster)
+    broken = {key: Credentials(each.certificate, _ec_key(cluster)) for key, each in snapshot.credentials.items()}
+    with pytest.raises(SignerKeyError, match="has no RSA key"):
+        files.rebuild(PUB, replace(snapshot, credentials=broken), LATER)
+    assert files.find(SIGNED_ONE) == before
+
+
+def _ec_key(cluster: Cluster) -> PrivateKey:
+    return cluster.private_key(cluster.identity(Purpose.TOMCAT_ECDSA))
+
+
+# --- the snapshot they are made from
+
+
+def test_a_snapshot_holds_the_keys_of_the_nodes_it_is_for_and_no_others(cluster: Cluster) -> None:
+    snapshot = Snapshot.load(cluster, [SUB])
+    assert set(snapshot.credentials) == {(SUB, Purpose.CALLMANAGER), (SUB, Purpose.TVS)}
+    assert set(snapshot.itl) == {SUB}
+    assert [node.name for node in snapshot.nodes] == [PUB, SUB]
+
+
+def test_a_snapshot_tells_parameters_in_the_terms_services_use(cluster: Cluster) -> None:
+    cluster.set_parameter(SECURITY_MODE, "mixed")
+    cluster.set_parameter(ROLLBACK, "true")
+    cluster.set_parameter("tvs-cache-seconds", "60")
+    snapshot = snapshot_of(cluster)
+    assert (snapshot.mode, snapshot.rollback, snapshot.tvs_ttl) == (SecurityMode.MIXED, True, 60)
+    assert snapshot.version == cluster.version()
+
+
+def test_a_change_that_comes_while_a_snapshot_is_read_is_read_too(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups, waiting = cluster.groups, [TWO, ONE]
+
+    def groups_while_somebody_works() -> tuple[CallManagerGroup, ...]:
+        if waiting:
+            cluster.remove_phones([waiting.pop()])
+        return groups()
+
+    monkeypatch.setattr(cluster, "groups", groups_while_somebody_works)
+    snapshot = snapshot_of(cluster)
+    assert snapshot.version == cluster.version()
+    assert snapshot.phones == {}
+
+
+def test_a_certificate_that_is_replaced_while_its_key_is_looked_for_is_read_anew(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phones, waiting = cluster.phones, [Purpose.TVS]
+
+    def phones_while_somebody_works() -> tuple[Phone, ...]:
+        if waiting:
+            cluster.regenerate(waiting.pop())
+        return phones()
+
+    monkeypatch.setattr(cluster, "phones", phones_while_somebody_works)
+    snapshot = snapshot_of(cluster)
+    assert snapshot.credentials[PUB, Purpose.TVS].certificate == cluster.identity(Purpose.TVS).certificate
+
+
+def test_a_cluster_that_never_stands_still_is_told_after_some_tries(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phones = cluster.phones
+
+    def phones_while_somebody_works() -> tuple[Phone, ...]:
+        cluster.regenerate(Purpose.TVS)
+        return phones()
+
+    monkeypatch.setattr(cluster, "phones", phones_while_somebody_works)
+    with pytest.raises(IdentityUnknownError, match="was replaced"):
+        snapshot_of(cluster)
+
+
+# --- what TVS vouches for
+
+
+def test_own_certificates_are_vouched_for_in_their_purpose_and_their_copies(cluster: Cluster) -> None:
+    roles = trusted_certificates(cluster.identities(), cluster.trust_entries())
+    of = {purpose: roles[cluster.identity(purpose).certificate] for purpose in Purpose}
+    assert of == {
+        Purpose.CALLMANAGER: {Role.CALLMANAGER_TFTP, Role.SAST, Role.TFTP},
+        Purpose.CALLMANAGER_ECDSA: {Role.CALLMANAGER_TFTP},
+        Purpose.TOMCAT: {Role.APPLICATION_SERVER},
+        Purpose.TOMCAT_ECDSA: {Role.APPLICATION_SERVER},
+        Purpose.CAPF: {Role.CAPF},
+        Purpose.TVS: {Role.TVS},
+        Purpose.ITL_RECOVERY: {Role.SAST, Role.TFTP},
+        Purpose.IPSEC: {Role.APPLICATION_SERVER},
+    }
+
+
+@pytest.mark.parametrize(
+    ("stores", "roles"),
+    [
+        ([Store.PHONE_SAST_TRUST], {Role.SAST, Role.TFTP}),
+        ([Store.CALLMANAGER_TRUST], set()),
+        ([Store.PHONE_SAST_TRUST, Store.CALLMANAGER_TRUST], {Role.SAST, Role.TFTP}),
+        ([Store.TOMCAT_TRUST], {Role.APPLICATION_SERVER}),
+        ([Store.TOMCAT_TRUST, Store.PHONE_SAST_TRUST], {Role.SAST, Role.TFTP, Role.APPLICATION_SERVER}),
+    ],
+)
+def test_a_foreign_certificate_has_the_roles_of_the_stores_that_hold_it(
+    cluster: Cluster, make_certificate: MakeCertificate, stores: list[Store], roles: set[Role]
+) -> None:
+    stranger = make_certificate("CN=destination-pub")
+    cluster.change_trust([TrustChange("add", store, stranger) for store in stores], action="upload")
+    assert snapshot_of(cluster).trusted[stranger] == roles
