@@ -13,6 +13,7 @@ from datetime import datetime
 from certferry.errors import MalformedError
 from certferry.fleet.device import Device, Rehearsal
 from certferry.migrate.gather import Looking, gather_side
+from certferry.migrate.narrate import holding
 from certferry.migrate.place import Place
 from certferry.migrate.result import PhoneResult, PhoneVerdict, Verification
 from certferry.migrate.side import SideView
@@ -20,7 +21,7 @@ from certferry.migrate.verify_reach import flash_checks, node_checks
 from certferry.phone.boot import Limits
 from certferry.phone.events import Address
 from certferry.phone.flash import Flash
-from certferry.phone.outcome import Code, Outcome, Step
+from certferry.phone.outcome import Code, Journal, Outcome, Step
 from certferry.wire.phone_config import DeviceSecurityMode, PhoneConfig, TvsMember
 
 AT_ONCE = 100
@@ -111,8 +112,9 @@ async def _rehearse_phone(source: SideView, phone: Rehearsed, route: _Route) -> 
     except MalformedError as error:
         code, reason = "rehearsal.source-broken", f"a list of the source cannot be read: {error.sentence}"
         return PhoneResult(phone.device, "unknown", Step.ITL, code, reason)
+    held = holding(device.flash, "before: it holds")
     outcome = await device.boot(route.servers)
-    return _judge(phone, device, outcome, assumed=assumed)
+    return _judge(phone, device, outcome, held, assumed=assumed)
 
 
 def _not_seen(phone: Rehearsed, source: SideView) -> PhoneResult:
@@ -140,7 +142,7 @@ def _device(phone: Rehearsed, flash: Flash, route: _Route) -> Device:
     )
 
 
-def _judge(phone: Rehearsed, device: Device, outcome: Outcome, *, assumed: bool) -> PhoneResult:
+def _judge(phone: Rehearsed, device: Device, outcome: Outcome, held: Journal, *, assumed: bool) -> PhoneResult:
     verdict: PhoneVerdict = "would-migrate" if outcome.ok else "would-fail"
     code, reason = str(outcome.code), _would_register(outcome, device) if outcome.ok else outcome.reason
     if outcome.ok and assumed:
@@ -149,7 +151,8 @@ def _judge(phone: Rehearsed, device: Device, outcome: Outcome, *, assumed: bool)
     elif phone.made_up and outcome.code is Code.CONFIG_MISSING:
         verdict, code = "unknown", "rehearsal.made-up"
         reason = "it would take the destination's lists; whether the destination knows the real phones was not asked"
-    return PhoneResult(phone.device, verdict, str(outcome.step), code, reason, device.journal)
+    journal = (*held, *device.journal, *holding(device.flash, "after: it would hold", device.journal[-1].at))
+    return PhoneResult(phone.device, verdict, str(outcome.step), code, reason, journal)
 
 
 def _would_register(outcome: Outcome, device: Device) -> str:
