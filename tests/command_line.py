@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,14 @@ def loopback_cluster(folder: Path, keys: PooledKeys, name: str = "source", *, co
     nodes = [Node(n, str(next(hosts)), usual | first if n == names[0] else usual, dict(LAB_PORTS)) for n in names]
     release = Release.parse(spec.pop("release", "11.5.1"))
     return Cluster.create(folder, ClusterSpec(name, release, nodes, **spec), keys=keys)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for what another process brings about and tells nobody."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
 
 
 class Background:

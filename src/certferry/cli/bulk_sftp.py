@@ -9,6 +9,7 @@ import typer
 
 from certferry.bulk.settings import Algorithms, SettingsMissingError, SftpSettings
 from certferry.bulk.transport import SftpExchange
+from certferry.cli.addresses import check_host
 from certferry.cli.options import ClusterOption, JsonOption, open_cluster, output
 from certferry.cli.passwords import first_line, sftp_password
 from certferry.cluster.cluster import Cluster
@@ -38,6 +39,8 @@ def sftp(
     """Save and test the SFTP settings; without options, test the saved ones."""
     out = output(as_json)
     opened = open_cluster(cluster)
+    if host:
+        check_host(host)
     settings = _merged(opened, {"host": host, "port": port, "user": user, "directory": directory})
     if password_file:
         settings = replace(settings, client_key=None)

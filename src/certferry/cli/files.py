@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from certferry.cli.addresses import check_host
 from certferry.errors import Refusal, UsageError
 from certferry.fleet import http, tftp
 
@@ -88,6 +89,7 @@ async def _fetch(url: str) -> bytes:
         raise UrlInvalidError(f"{url}: {error}") from error
     if not host or not name:
         raise UrlInvalidError(f"{url} names no host or no file")
+    check_host(host)
     if parts.scheme == "tftp":
         return await tftp.fetch((host, port or TFTP_PORT), name)
     if parts.scheme == "http":

@@ -15,7 +15,7 @@ from rich.text import Text
 from certferry.errors import Refusal
 
 _PIPE_WIDTH = 10_000
-_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
 _VISIBLE = {number: f"\\u{number:04x}" for number in _CONTROLS if chr(number) not in "\n\t"}
 
 
@@ -56,7 +56,8 @@ class Output:
         """Print the result: the object as JSON, or ``text`` for people."""
         if self.as_json:
             self.answered = True
-            sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=not _writes_utf8()) + "\n")
+            line = json.dumps(value, default=_plain, ensure_ascii=not _writes_utf8())
+            sys.stdout.write(visible(line) + "\n")  # written as \uXXXX, which JSON reads as what it was
             sys.stdout.flush()
         elif text is not None:
             self.text(text)

@@ -9,9 +9,9 @@ import typer
 from certferry.cli.exit_codes import ExitCode
 from certferry.cli.files import read_place
 from certferry.cli.options import JsonOption, output
+from certferry.cli.role_names import role_name
 from certferry.trust.list_check import check_list, signature_of
 from certferry.wire.listing import listing
-from certferry.wire.roles import role_text
 from certferry.wire.trust_list import TrustList, TrustRecord
 
 app = typer.Typer(help="Decode and verify CTL and ITL files.")
@@ -86,7 +86,8 @@ def _describe(data: bytes, parsed: TrustList, signature: str) -> dict[str, Any]:
 
 def _record(record: TrustRecord) -> dict[str, Any]:
     return {
-        "role": role_text(record.role),
+        "role": role_name(record.role),
+        "role_code": record.role,
         "subject": record.subject,
         "issuer": record.issuer,
         "serial": record.serial.hex().upper() if record.serial else record.serial,

@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from certferry.cli.addresses import parse_address
 from certferry.cli.cert import read_certificate
 from certferry.cli.exit_codes import ExitCode
 from certferry.cli.files import read_place
 from certferry.cli.options import JsonOption, output
-from certferry.errors import UsageError
+from certferry.cli.role_names import role_name
 from certferry.fleet.tvs import TvsAnswer, ask
 from certferry.trust.list_check import tvs_certificates
 from certferry.wire.certificate import Certificate
-from certferry.wire.roles import role_text
 from certferry.wire.trust_list import TrustList
 from certferry.wire.tvs import CertificateQueryRequest, CertificateVerificationRequest, Request, Status
 
@@ -23,14 +23,6 @@ app = typer.Typer(help="Talk to a Trust Verification Service.")
 
 TVS_PORT = 2445
 DEFAULT_DEVICE = "SEP001B54000000"
-_LAST_PORT = 65535
-
-
-class AddressInvalidError(UsageError):
-    """Not HOST or HOST:PORT."""
-
-    code = "cli.address-invalid"
-    remedy = "Write HOST or HOST:PORT, such as 192.0.2.10 or 192.0.2.10:2445."
 
 
 @app.callback()
@@ -66,14 +58,6 @@ def ask_(
         raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
-def parse_address(text: str, default_port: int) -> tuple[str, int]:
-    """Read HOST[:PORT]; raises ``AddressInvalidError``."""
-    host, colon, port = text.strip().partition(":")
-    if not host or (colon and not (port.isdecimal() and 0 < int(port) <= _LAST_PORT)):
-        raise AddressInvalidError(f"{text!r} is not an address")
-    return host, int(port) if port else default_port
-
-
 def _request(asked: Certificate, device: str, *, query: bool) -> Request:
     session = randrange(1, 1 << 32)  # noqa: S311 -- a number to tell answers apart, not a secret
     if query:
@@ -87,7 +71,7 @@ def _describe(answer: TvsAnswer) -> dict[str, Any]:
     returned = getattr(reply, "certificate", None)
     return {
         "status": "valid" if reply.status == Status.VALID else "invalid",
-        "roles": [role_text(role) for role in reply.roles],
+        "roles": [role_name(role) for role in reply.roles],
         "ttl": reply.ttl,
         "tls": {"version": answer.tls_version, "cipher": answer.cipher, "subject": server.subject},
         "tvs_certificate_sha256": server.sha256,

@@ -120,12 +120,14 @@ class Listener:
         *,
         handshake_timeout: float,
         max_connections: int,
+        reuse_port: bool = False,
     ) -> None:
         self.context = context
         self.counters = ConnectionCounters()
         self._wanted = address
         self._conversation = conversation
         self._handshake_timeout = handshake_timeout
+        self._reuse_port = reuse_port
         self._places = asyncio.Semaphore(max_connections)
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -142,7 +144,7 @@ class Listener:
     async def start(self) -> None:
         """Bind and begin to accept; raise ``OSError`` when the address cannot be had."""
         family = socket.AF_INET6 if ":" in self._wanted[0] else socket.AF_INET
-        self._socket = socket.create_server(self._wanted, family=family, backlog=BACKLOG)
+        self._socket = socket.create_server(self._wanted, family=family, backlog=BACKLOG, reuse_port=self._reuse_port)
         self._socket.setblocking(False)  # noqa: FBT003 -- the call's own form
         self._accepting = asyncio.create_task(self._accept(self._socket))
 

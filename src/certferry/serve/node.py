@@ -65,20 +65,24 @@ class NodeServices:
         self.version = snapshot.version
 
     def _make_servers(self, snapshot: Snapshot) -> None:
-        roles, prepared = self.node.roles, self._prepared
+        roles, prepared, reuse_port = self.node.roles, self._prepared, self._options.reuse_port
         if NodeRole.TVS in roles:
-            self._servers[Service.TVS] = TvsServer(self._at(Service.TVS), prepared.tvs_context, prepared.tvs_index)
+            self._servers[Service.TVS] = TvsServer(
+                self._at(Service.TVS), prepared.tvs_context, prepared.tvs_index, reuse_port=reuse_port
+            )
         if NodeRole.TFTP in roles:
-            reuse_port = self._options.reuse_port
             self._servers[Service.TFTP] = TftpServer(self._at(Service.TFTP), self._library, reuse_port=reuse_port)
             self._servers[Service.HTTP] = HttpFileServer(self._at(Service.HTTP), self._library, reuse_port=reuse_port)
         if NodeRole.CALLMANAGER in roles:
-            self._servers[Service.SIP] = Registrar(self._at(Service.SIP), known=self._known, context=None)
+            self._servers[Service.SIP] = Registrar(
+                self._at(Service.SIP), known=self._known, context=None, reuse_port=reuse_port
+            )
             if snapshot.mode is SecurityMode.MIXED:
                 self._servers[Service.SIPS] = self._secure_registrar()
 
     def _secure_registrar(self) -> Registrar:
-        return Registrar(self._at(Service.SIPS), known=self._known, context=self._prepared.sips_context)
+        context, reuse_port = self._prepared.sips_context, self._options.reuse_port
+        return Registrar(self._at(Service.SIPS), known=self._known, context=context, reuse_port=reuse_port)
 
     def _at(self, service: Service) -> tuple[str, int]:
         return self.node.address, self.node.ports[service]

@@ -63,6 +63,7 @@ class Registrar:
         handshake_timeout: float = 10,
         request_timeout: float = 10,
         max_connections: int = 10_000,
+        reuse_port: bool = False,
     ) -> None:
         self.registrations: dict[str, Registration] = {}
         self.counters = RegistrarCounters()
@@ -76,6 +77,7 @@ class Registrar:
             context,
             handshake_timeout=handshake_timeout,
             max_connections=max_connections,
+            reuse_port=reuse_port,
         )
 
     @property

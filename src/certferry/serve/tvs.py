@@ -41,6 +41,7 @@ class TvsServer:
         handshake_timeout: float = 10,
         request_timeout: float = 10,
         max_connections: int = 2000,
+        reuse_port: bool = False,
     ) -> None:
         self.index = index
         self.request_timeout = request_timeout
@@ -51,6 +52,7 @@ class TvsServer:
             context,
             handshake_timeout=handshake_timeout,
             max_connections=max_connections,
+            reuse_port=reuse_port,
         )
 
     @property

@@ -67,9 +67,14 @@ class Workers:
         versions = [worker.served for worker in self._workers]
         nodes = set.intersection(*(set(served) for served in versions))
         oldest = {node: min(served[node] for served in versions) for node in nodes}
-        if oldest and oldest != self._reported:
-            self._reported = oldest
+        if not oldest or oldest == self._reported:
+            return
+        try:
             self._report(oldest)
+        except Refusal as refusal:  # a database that is away is told with the next change
+            logger.warning("cannot report what is served: %s", refusal)
+        else:
+            self._reported = oldest
 
 
 class _Worker:

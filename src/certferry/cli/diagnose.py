@@ -1,0 +1,137 @@
+"""``certferry diagnose``: from a failed phone to the step, the cause, the check that settles it and the fix."""
+
+import codecs
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from certferry.cli.exit_codes import ExitCode
+from certferry.cli.files import FileUnreadableError
+from certferry.cli.options import JsonOption, output
+from certferry.cli.output import Output
+from certferry.errors import UsageError
+from certferry.migrate.causes import Language
+from certferry.migrate.diagnose import (
+    LONGEST_LINE,
+    NOTHING_RECOGNISED,
+    Diagnosis,
+    Hints,
+    diagnose,
+    diagnose_lines,
+)
+from certferry.migrate.record import looks_like_record
+
+LARGEST_INPUT = 64 * 1024 * 1024
+_PIECE = 1 << 16
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_LABELS = {
+    "en": ("step", "evidence", "settle", "fix"),
+    "ja": ("段階", "根拠", "確認方法", "対処"),
+}
+
+
+class NothingGivenError(UsageError):
+    """Diagnose was given nothing to look at."""
+
+    code = "cli.nothing-to-diagnose"
+    remedy = "Name a FILE, pipe a log in, or give --message 'Trust List Update Failed'."
+
+
+LanguageOption = Annotated[Language, typer.Option("--lang", help="Language of the answer.")]
+
+
+def diagnose_command(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE|-]", help="A log, a trace or a result in JSON; - or nothing: stdin.")
+    ] = None,
+    message: Annotated[
+        list[str] | None, typer.Option("--message", metavar="TEXT", help="A status message, as the phone shows it.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="SEP<MAC>: only this phone of a result, and for exact commands.")] = "",
+    tvs: Annotated[str, typer.Option(metavar="HOST", help="A TVS node of the source, for exact commands.")] = "",
+    destination: Annotated[
+        str, typer.Option(metavar="HOST", help="A TFTP node of the destination, for exact commands.")
+    ] = "",
+    language: LanguageOption = "en",
+    as_json: JsonOption = False,
+) -> None:
+    """Say which step of a migration broke, why, what would settle it, and what mends it; exit 4 when nothing is known.
+
+    Takes the output of rehearse or verify with --json, a phone's status messages or console log, a TVS trace.
+    """
+    out = output(as_json)
+    hints = Hints(device, tvs, destination)
+    found = diagnose("\n".join(message), hints) if message else _look_into(file, hints, out)
+    _tell(out, found, language)
+    if not found:
+        raise typer.Exit(ExitCode.VERIFICATION_FAILED)
+
+
+def _tell(out: Output, found: tuple[Diagnosis, ...], language: Language) -> None:
+    listed = [each.to_json(language) for each in found]
+    nothing = {} if found else {"nothing_recognised": NOTHING_RECOGNISED.of(language)}
+    out.data({"findings": listed, **nothing})
+    for each in found:
+        out.text(_in_words(each, language))
+    if not found:
+        out.say(NOTHING_RECOGNISED.of(language))
+
+
+def _in_words(found: Diagnosis, language: Language) -> str:
+    step, evidence, settle, fix = _LABELS[language]
+    lines = [
+        f"{found.certainty.value}: {found.cause.cause.of(language)}",
+        *(f"  {evidence}: {line}" for line in found.evidence),
+        f"  {step}: {found.step.value} ({found.code})",
+        f"  {settle}: {found.settle(language)}",
+        f"  {fix}: {found.fix(language)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _look_into(file: Path | None, hints: Hints, out: Output) -> tuple[Diagnosis, ...]:
+    if file is None and sys.stdin.isatty():
+        raise NothingGivenError("there is no file, no message and nothing on standard input")
+    if file is None or str(file) == "-":
+        return _look(sys.stdin.buffer, hints, out)
+    try:
+        with file.open("rb") as opened:
+            return _look(opened, hints, out)
+    except OSError as error:
+        raise FileUnreadableError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _look(stream: BinaryIO, hints: Hints, out: Output) -> tuple[Diagnosis, ...]:
+    beginning = stream.read(_PIECE)
+    encoding = "utf-16" if beginning[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    pieces = _pieces(beginning, stream, out)
+    if looks_like_record(beginning.decode(encoding, "replace")):
+        return diagnose(b"".join(pieces).decode(encoding, "replace"), hints)
+    return diagnose_lines(_lines(pieces, encoding), hints)
+
+
+def _pieces(beginning: bytes, stream: BinaryIO, out: Output) -> Iterator[bytes]:
+    """Read on until the end or the limit, whichever comes first."""
+    taken, piece = 0, beginning
+    while piece and taken < LARGEST_INPUT:
+        yield piece
+        taken += len(piece)
+        piece = stream.read(_PIECE)
+    if piece:
+        out.warn(f"only the first {LARGEST_INPUT >> 20} MB were read; cut the log to the minutes of the failure")
+
+
+def _lines(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
+    """Split into lines, however they end; a line without an end is given out in parts."""
+    decoder, rest = codecs.getincrementaldecoder(encoding)("replace"), ""
+    for piece in pieces:
+        *whole, rest = _LINE_END.split(rest + decoder.decode(piece))
+        yield from whole
+        if len(rest) > LONGEST_LINE:
+            yield rest
+            rest = ""
+    yield rest + decoder.decode(b"", final=True)
