@@ -5,7 +5,7 @@
     async with Pair.opened(folder, keys, secure=True) as pair:
         await pair.exchange()
         flash = await pair.settle_phone()
-        outcome = await pair.move(flash)
+        phone = await pair.move(flash)
 
 Each node runs on its own, so that one can stop or fall behind while the others go on.
 """
@@ -28,7 +28,6 @@ from certferry.cluster.values import Identity, Phone, TrustChange
 from certferry.fleet.device import Device
 from certferry.lab.lab import Lab, tftp_servers
 from certferry.phone.flash import Flash
-from certferry.phone.outcome import Outcome
 from certferry.serve.running import RunningCluster
 from certferry.trust.purpose import PURPOSES_OF_TYPE, STORES_OF_TYPE, BulkType, Purpose, Store
 from certferry.wire.certificate import Certificate
@@ -36,7 +35,10 @@ from certferry.wire.certificate import Certificate
 
 @dataclass
 class Pair:
-    """Source and destination with one phone that both know; ``running`` is by node name."""
+    """Source and destination with one phone that both know; ``running`` is by node name.
+
+    Nodes in ``lagging`` learn of no change; ``left_behind`` is a list kept for later.
+    """
 
     lab: Lab
     source: Cluster
@@ -46,6 +48,7 @@ class Pair:
     keys: KeySource
     running: dict[str, RunningCluster] = field(default_factory=dict)
     lagging: set[str] = field(default_factory=set)
+    left_behind: bytes | None = field(default=None, repr=False)
 
     @classmethod
     @asynccontextmanager
@@ -114,9 +117,11 @@ class Pair:
         await device.boot(tftp_servers(self.source))
         return device.flash
 
-    async def move(self, flash: Flash) -> Outcome:
-        """Reset the phone after option 150 named the destination: a real boot, with registration."""
-        return await self.device(flash).boot(tftp_servers(self.destination))
+    async def move(self, flash: Flash, first: int = 0) -> Device:
+        """Reset the phone after option 150 named the destination, its server ``first`` at the head: a real boot."""
+        device, servers = self.device(flash), tftp_servers(self.destination)
+        await device.boot([*servers[first:], *servers[:first]])
+        return device
 
     def put_list(self, cluster: Cluster, kind: Kind, data: bytes | None, node: str = "") -> None:
         """Lay a list of one's own among the files of ``cluster``, or take one away: what no command would do."""
