@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from certferry import __version__
-from certferry.cli import audit, bulk, cert, cluster, demo, phone, rehearse, serve, trustlist, tvs, verify
+from certferry.cli import (
+    audit,
+    bulk,
+    cert,
+    cluster,
+    demo,
+    diagnose,
+    phone,
+    rehearse,
+    report,
+    serve,
+    trustlist,
+    tvs,
+    verify,
+)
 from certferry.cli.ending import tell
 from certferry.cli.exit_codes import ExitCode
 from certferry.cli.options import given
@@ -26,6 +40,8 @@ app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 app.command("rehearse")(rehearse.rehearse)
 app.command("verify")(verify.verify)
+app.command("diagnose")(diagnose.diagnose_command)
+app.command("report")(report.report)
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(cert.app, name="cert")
 app.add_typer(phone.app, name="phone")

@@ -15,12 +15,18 @@ from certferry.migrate.signs import Certainty, Observation, cause_of_check, clip
 _WEIGHT = {"fail": Certainty.CERTAIN, "warn": Certainty.POSSIBLE}
 _MOVED = ("would-migrate", "migrated", "registered")
 _WORD = re.compile(r"(?<![\w./-])[a-z][a-z0-9]*\.[a-z][a-z0-9-]*(?![\w./-])")
+_RECORD = re.compile(r"[\ufeff\s]*(?:\{|\[\s*[\[{\]])")
 _UNKNOWN_CHECK = "check:"
+
+
+def looks_like_record(beginning: str) -> bool:
+    """Whether a text may be JSON, by its beginning; a log's ``[8:52:30am ...]`` is none."""
+    return bool(_RECORD.match(beginning))
 
 
 def parse_record(text: str) -> Any | None:
     """Return the JSON value that the text is, or None when it is something else."""
-    if text.lstrip("\ufeff \t\r\n")[:1] not in ("{", "["):
+    if not looks_like_record(text):
         return None
     try:
         return json.loads(text.lstrip("\ufeff"))
