@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from certferry.cluster.cluster import Cluster, ClusterSpec
+from certferry.cluster.location import ClusterLocation
 from certferry.cluster.values import Node, NodeRole
 from certferry.lab.keys import PooledKeys
 from certferry.trust.release import Release
@@ -97,9 +99,28 @@ def usual_nodes(cluster: str, count: int) -> list[Node]:
     return [publisher, *subscribers]
 
 
+@pytest.fixture(scope="session")
+def cluster_templates(tmp_path_factory: pytest.TempPathFactory, key_pool: PooledKeys) -> Callable[..., Path]:
+    """Make each kind of cluster once in a run; the tests get copies, which are a fraction of the work."""
+    folder = tmp_path_factory.mktemp("clusters")
+    made: dict[str, Path] = {}
+
+    def template(spec: ClusterSpec) -> Path:
+        kind = repr(spec)
+        if kind not in made:
+            made[kind] = folder / str(len(made))
+            Cluster.create(made[kind], spec, keys=key_pool, clock=lambda: CLUSTER_BORN).close()
+        return made[kind]
+
+    return template
+
+
 @pytest.fixture
-def make_cluster(tmp_path: Path, key_pool: PooledKeys) -> MakeCluster:
-    """Make a cluster in the test's own folder, with keys made beforehand and a clock that stands still."""
+def make_cluster(tmp_path: Path, key_pool: PooledKeys, cluster_templates: Callable[..., Path]) -> MakeCluster:
+    """Make a cluster in the test's own folder, as of ``CLUSTER_BORN``; its clock stands still unless one is given.
+
+    Clusters of one description have the same certificates in every test.
+    """
 
     def make(
         name: str = "source",
@@ -112,6 +133,7 @@ def make_cluster(tmp_path: Path, key_pool: PooledKeys) -> MakeCluster:
     ) -> Cluster:
         all_nodes = usual_nodes(name, nodes) if isinstance(nodes, int) else nodes
         wanted = ClusterSpec(name, Release.parse(release), all_nodes, secure=secure, **spec)
-        return Cluster.create(tmp_path / name, wanted, keys=key_pool, clock=clock)
+        copytree(cluster_templates(wanted), tmp_path / name)
+        return Cluster(ClusterLocation.parse(tmp_path / name), keys=key_pool, clock=clock)
 
     return make

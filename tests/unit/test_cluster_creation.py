@@ -4,22 +4,39 @@ import sqlite3
 import stat
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from certferry.cluster.cluster import Cluster
+from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.database import Database, DatabaseError, DatabaseForeignError, fact, put_fact
 from certferry.cluster.issuing import NameImpossibleError, Organisation
 from certferry.cluster.location import ClusterExistsError, ClusterLocationError, ClusterMissingError
 from certferry.cluster.nodes import NodeInvalidError
 from certferry.cluster.sealing import SealError
 from certferry.cluster.values import OWN, Node, NodeRole, SecurityMode, Service
+from certferry.lab.keys import PooledKeys
+from certferry.trust.list_rules import ListIncompleteError
 from certferry.trust.purpose import OWN_COPIES, Purpose
 from certferry.trust.release import Release
 from conftest import CLUSTER_BORN, MakeCluster, usual_nodes
 
 PER_NODE = {Purpose.CALLMANAGER, Purpose.TOMCAT, Purpose.TVS, Purpose.IPSEC}
 EC_TWINS = {Purpose.CALLMANAGER_ECDSA, Purpose.TOMCAT_ECDSA}
+
+
+@pytest.fixture
+def make_cluster(tmp_path: Path, key_pool: PooledKeys) -> MakeCluster:
+    """Really make a cluster; what other tests get is a copy."""
+
+    def make(
+        name: str = "source", release: str = "11.5.1", nodes: int | list[Node] = 3, *, secure: bool = False, **spec: Any
+    ) -> Cluster:
+        all_nodes = usual_nodes(name, nodes) if isinstance(nodes, int) else nodes
+        wanted = ClusterSpec(name, Release.parse(release), all_nodes, secure=secure, **spec)
+        return Cluster.create(tmp_path / name, wanted, keys=key_pool, clock=lambda: CLUSTER_BORN)
+
+    return make
 
 
 def purposes_of(cluster: Cluster, node: str | None) -> set[Purpose]:
@@ -202,6 +219,14 @@ def test_a_failed_creation_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
     assert make_cluster().name == "source"
+
+
+def test_a_role_without_its_certificate_is_told_before_anything_is_signed(
+    make_cluster: MakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("certferry.cluster.identities._of_node", lambda *_: [Purpose.CALLMANAGER, Purpose.TOMCAT])
+    with pytest.raises(ListIncompleteError, match="source-pub has no TVS certificate"):
+        make_cluster()
 
 
 def test_a_failed_creation_leaves_a_folder_that_was_there(make_cluster: MakeCluster, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from certferry.cluster.parameters import ROLLBACK, SECURITY_MODE, SIGNATURE_ALGO
 from certferry.cluster.values import CallManagerGroup, Node, NodeRole, Phone, TrustChange
 from certferry.lab.keys import PooledKeys
 from certferry.trust.list_check import Check, check_list
-from certferry.trust.list_rules import ListIncompleteError
 from certferry.trust.purpose import Purpose, Store
 from certferry.trust.release import Release
 from certferry.wire.roles import Role
@@ -359,11 +358,3 @@ def test_a_list_built_anew_carries_the_time_of_its_building(aging: Cluster) -> N
     aging.regenerate(Purpose.CALLMANAGER, SUB1)
     born, later = at(CLUSTER_BORN), at(CLUSTER_BORN + timedelta(hours=1))
     assert timestamps(aging) == [later, born, later]
-
-
-def test_a_role_without_its_certificate_is_told_before_anything_is_signed(
-    make_cluster: MakeCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("certferry.cluster.identities._of_node", lambda *_: [Purpose.CALLMANAGER, Purpose.TOMCAT])
-    with pytest.raises(ListIncompleteError, match="source-pub has no TVS certificate"):
-        make_cluster()
