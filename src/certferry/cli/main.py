@@ -20,6 +20,7 @@ from certferry.cli import (
     rehearse,
     report,
     serve,
+    sign,
     trustlist,
     tvs,
     verify,
@@ -38,6 +39,8 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
+app.command("sign")(sign.sign)
+app.command("unsign")(sign.unsign)
 app.command("rehearse")(rehearse.rehearse)
 app.command("verify")(verify.verify)
 app.command("diagnose")(diagnose.diagnose_command)
