@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import typer
 from markdown import code, listed, table
@@ -54,7 +54,7 @@ def _is_option(parameter: Any) -> bool:
 
 
 def _argument_word(parameter: Any) -> str:
-    word = (parameter.metavar or parameter.name).upper()
+    word = parameter.metavar.strip("[]") if parameter.metavar else parameter.name.upper()
     word = f"{word}..." if parameter.nargs == -1 else word
     return word if parameter.required else f"[{word}]"
 
@@ -81,13 +81,15 @@ def _kind(parameter: Any) -> str:
 
 def _choices(parameter: Any) -> list[str]:
     kind = _type(parameter)
-    return [str(member.value) for member in kind] if issubclass(kind, Enum) else []
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [str(member.value) for member in kind] if isinstance(kind, type) and issubclass(kind, Enum) else []
 
 
 def _type(parameter: Any) -> Any:
     """Return the type of one value, of an option that may be given several times too."""
     annotation = parameter.type_descriptor.annotation
-    return next(iter(get_args(annotation)), annotation)
+    return get_args(annotation)[0] if get_origin(annotation) in (list, tuple) else annotation
 
 
 def _default(parameter: Any) -> str:
