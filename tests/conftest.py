@@ -105,11 +105,11 @@ def cluster_templates(tmp_path_factory: pytest.TempPathFactory, key_pool: Pooled
     folder = tmp_path_factory.mktemp("clusters")
     made: dict[str, Path] = {}
 
-    def template(spec: ClusterSpec) -> Path:
-        kind = repr(spec)
+    def template(spec: ClusterSpec, born: datetime) -> Path:
+        kind = repr((spec, born))
         if kind not in made:
             made[kind] = folder / str(len(made))
-            Cluster.create(made[kind], spec, keys=key_pool, clock=lambda: CLUSTER_BORN).close()
+            Cluster.create(made[kind], spec, keys=key_pool, clock=lambda: born).close()
         return made[kind]
 
     return template
@@ -117,7 +117,7 @@ def cluster_templates(tmp_path_factory: pytest.TempPathFactory, key_pool: Pooled
 
 @pytest.fixture
 def make_cluster(tmp_path: Path, key_pool: PooledKeys, cluster_templates: Callable[..., Path]) -> MakeCluster:
-    """Make a cluster in the test's own folder, as of ``CLUSTER_BORN``; its clock stands still unless one is given.
+    """Make a cluster in the test's own folder; its clock stands still at ``CLUSTER_BORN`` unless one is given.
 
     Clusters of one description have the same certificates in every test.
     """
@@ -133,7 +133,7 @@ def make_cluster(tmp_path: Path, key_pool: PooledKeys, cluster_templates: Callab
     ) -> Cluster:
         all_nodes = usual_nodes(name, nodes) if isinstance(nodes, int) else nodes
         wanted = ClusterSpec(name, Release.parse(release), all_nodes, secure=secure, **spec)
-        copytree(cluster_templates(wanted), tmp_path / name)
+        copytree(cluster_templates(wanted, clock()), tmp_path / name)
         return Cluster(ClusterLocation.parse(tmp_path / name), keys=key_pool, clock=clock)
 
     return make
