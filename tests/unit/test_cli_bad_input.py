@@ -66,6 +66,9 @@ NEARLY_RIGHT = [
     "trustlist verify {} --trusted {}",
     "tvs ask 127.0.0.1:1 {} --device {} --timeout {}",
     "tvs ask {} certificate.pem --device {} --timeout 1",
+    "sign {} --key {} --name {}",
+    "sign certificate.pem --key {} --to {}",
+    "unsign {} --certificate {} --to {}",
     "audit {}",
 ]
 
