@@ -24,6 +24,7 @@ from certferry.migrate.diagnose import (
     diagnose_lines,
 )
 from certferry.migrate.record import looks_like_record
+from certferry.migrate.signs import Certainty
 
 LARGEST_INPUT = 64 * 1024 * 1024
 _PIECE = 1 << 16
@@ -31,6 +32,11 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _LABELS = {
     "en": ("step", "evidence", "settle", "fix"),
     "ja": ("段階", "根拠", "確認方法", "対処"),
+}
+_CERTAINTY_IN_JAPANESE = {
+    Certainty.CERTAIN: "確実",
+    Certainty.LIKELY: "有力",
+    Certainty.POSSIBLE: "可能性あり",
 }
 
 
@@ -83,8 +89,9 @@ def _tell(out: Output, found: tuple[Diagnosis, ...], language: Language) -> None
 
 def _in_words(found: Diagnosis, language: Language) -> str:
     step, evidence, settle, fix = _LABELS[language]
+    certainty = _CERTAINTY_IN_JAPANESE[found.certainty] if language == "ja" else found.certainty.value
     lines = [
-        f"{found.certainty.value}: {found.cause.cause.of(language)}",
+        f"{certainty}: {found.cause.cause.of(language)}",
         *(f"  {evidence}: {line}" for line in found.evidence),
         f"  {step}: {found.step.value} ({found.code})",
         f"  {settle}: {found.settle(language)}",

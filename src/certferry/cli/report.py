@@ -26,7 +26,7 @@ def report(
     verification = read_verification(result)
     write_file(html, render_html(verification, title, language).encode())
     if html != "-":
-        out.data({"written": html, **verification.counts}, f"{html} written")
+        out.data({"ok": True, "written": html, "counts": verification.counts}, f"{html} written")
 
 
 def read_verification(path: Path) -> Verification:

@@ -55,7 +55,7 @@ class Hints:
 
 
 NO_HINTS = Hints()
-_PLACEHOLDERS = {"device": "SEP<MAC>", "tvs": "SOURCE-TVS", "destination": "DESTINATION", "signer": "the list's signer"}
+_PLACEHOLDERS = {"device": "SEP<MAC>", "tvs": "SOURCE-TVS", "destination": "DESTINATION", "signer": "SIGNER"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,9 +87,9 @@ def _ended(found: Mapping[str, Any]) -> Iterator[Observation]:
         told = _text(found, "reason") or _text(found, "sentence") or code
         facts = {"device": device} if device else {}
         remedy = {"remedy": _text(found, "remedy")} if found.get("remedy") else {}
-        yield Observation(
-            {code: Certainty.CERTAIN}, clip(f"{device}: {told}" if device else told), facts=facts | remedy
-        )
+        sure = Certainty.POSSIBLE if found.get("outcome") == "unknown" else Certainty.CERTAIN
+        evidence = clip(f"{device}: {told}" if device else told)
+        yield Observation({code: sure}, evidence, facts=facts | remedy)
 
 
 def _counted(found: Mapping[str, Any]) -> Iterator[Observation]:

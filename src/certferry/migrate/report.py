@@ -109,7 +109,8 @@ class _Page:
         for name, heading in (("tvs", "matrix"), ("nodes", "nodes")):
             matrix = build_matrix(name, self._all.checks)
             if matrix:
-                yield f'<section class="sheet">\n<h2>{self._say(heading)}</h2>\n<p class="soft">{self._say(heading + "-about")}</p>'
+                yield f'<section class="sheet">\n<h2>{self._say(heading)}</h2>'
+                yield f'<p class="soft">{self._say(f"{heading}-about")}</p>'
                 yield from self._matrix(matrix)
                 yield "</section>"
 

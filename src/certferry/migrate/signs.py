@@ -42,13 +42,15 @@ class Sign:
     unless: re.Pattern[str] | None
     causes: Mapping[str, Certainty]
     rules_out: frozenset[str]
+    shown: str = ""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         """Read a row of the table."""
         where, unless = (re.compile(row[key], re.IGNORECASE) if key in row else None for key in ("where", "unless"))
         weighed = {code: Certainty(text) for code, text in row.get("causes", {}).items()}
-        return cls(row.get("says", ""), where, unless, weighed, frozenset(row.get("rules-out", ())))
+        rules_out, says = frozenset[str](row.get("rules-out", ())), row.get("says", "")
+        return cls(says, where, unless, weighed, rules_out, row.get("shown", says))
 
     def fits(self, line: str) -> bool:
         """Whether a line that has the words is meant; ``line`` is in its own capital letters."""

@@ -1,0 +1,146 @@
+"""``certferry diagnose`` and ``certferry report`` as somebody runs them: files, pipes, languages, exit codes."""
+
+import json
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from certferry.cli.diagnose import LARGEST_INPUT
+from certferry.migrate.report import render_json
+from certferry.migrate.result import PhoneResult, Verification
+from certferry.trust.list_check import Check
+from command_line import COMMAND, certferry
+
+FAILED = "[8:52:30am 10/01/19] Trust List Update Failed\r\n"
+KEYS = {"step", "cause", "certainty", "evidence", "settle", "fix", "code"}
+
+
+def piped(data: bytes, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run([*COMMAND, *arguments], input=data, capture_output=True, check=False)
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    check = Check("tvs.vouches", "TVS 192.0.2.1:2445 vouches for dst", "fail", "invalid <b>", "Import All.")
+    phone = PhoneResult("SEP001122334455", "would-fail", "tvs", "tvs.invalid", "nobody vouched")
+    at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    path = tmp_path / "result.json"
+    path.write_text(
+        render_json(Verification.of((check,), (phone,), source="192.0.2.1", destination="192.0.2.2", at=at))
+    )
+    return path
+
+
+def test_a_message_is_explained() -> None:
+    ended = certferry("diagnose", "--message", "TFTP server not authorized", "--json")
+    assert ended.code == 0
+    (finding,) = ended.json["findings"]
+    assert set(finding) == KEYS
+    assert (finding["code"], finding["step"], finding["certainty"]) == ("tftp.not-authorized", "ctl", "certain")
+
+
+def test_several_messages_are_weighed_together() -> None:
+    ended = certferry(
+        "diagnose",
+        "--message",
+        "Trust List Update Failed",
+        "--message",
+        "Not using TVS - TVS not in Trust list",
+        "--json",
+    )
+    assert ended.json["findings"][0]["code"] == "tvs.not-in-itl"
+
+
+def test_a_file_is_explained_in_words(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(FAILED)
+    ended = certferry("diagnose", tmp_path / "log", "--tvs", "192.0.2.7")
+    assert ended.code == 0
+    assert "likely: The source's TVS does not know the signer" in ended.stdout
+    assert "certferry tvs ask 192.0.2.7 SIGNER.pem --query" in ended.stdout
+    assert "[8:52:30am 10/01/19] Trust List Update Failed" in ended.stdout
+
+
+def test_the_answer_can_be_japanese(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(FAILED)
+    ended = certferry("diagnose", tmp_path / "log", "--lang", "ja")
+    assert "有力" in ended.stdout
+    assert "対処" in ended.stdout
+
+
+@pytest.mark.parametrize("arguments", [("diagnose",), ("diagnose", "-")])
+def test_a_log_can_be_piped_in(arguments: tuple[str, ...]) -> None:
+    ended = piped(FAILED.encode(), *arguments, "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["findings"][0]["code"] == "tvs.invalid"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_log_saved_on_windows_is_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "log").write_bytes(FAILED.encode(encoding))
+    assert certferry("diagnose", tmp_path / "log").code == 0
+
+
+def test_a_result_is_explained_phone_by_phone(result: Path) -> None:
+    ended = certferry("diagnose", result, "--json")
+    assert {finding["code"] for finding in ended.json["findings"]} == {"tvs.invalid"}
+    assert certferry("diagnose", result, "--device", "SEP001122334455").code == 0
+
+
+def test_nothing_recognised_is_said_honestly_and_ends_with_4(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"\x00\xff all is well\n")
+    ended = certferry("diagnose", tmp_path / "log")
+    assert (ended.code, ended.stdout) == (4, "")
+    assert "Nothing recognised" in ended.stderr
+    told = certferry("diagnose", tmp_path / "log", "--json", "--lang", "ja")
+    assert told.code == 4
+    assert told.json["findings"] == []
+    assert "貼り付けて" in told.json["nothing_recognised"]
+
+
+def test_control_characters_of_a_log_do_not_reach_the_terminal() -> None:
+    ended = piped(b"\x1b[31mTFTP timeout\x1b]0;gotcha\x07\n", "diagnose")
+    assert ended.returncode == 0
+    assert b"\x1b" not in ended.stdout
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    ended = certferry("diagnose", tmp_path / "nowhere", "--json")
+    assert ended.code == 1
+    assert ended.error["code"] == "cli.file-unreadable"
+
+
+@pytest.mark.slow
+def test_only_the_beginning_of_an_endless_log_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        log.write(FAILED.encode())
+        log.truncate(LARGEST_INPUT + 5_000_000)
+    ended = certferry("diagnose", tmp_path / "log")
+    assert ended.code == 0
+    assert "only the first 64 MB were read" in ended.stderr
+
+
+def test_a_report_is_written_from_a_result(result: Path, tmp_path: Path) -> None:
+    ended = certferry("report", result, "--html", tmp_path / "page.html", "--title", "Change <4711>")
+    assert ended.code == 0, ended.stderr
+    page = (tmp_path / "page.html").read_text()
+    assert "<h1>Change &lt;4711&gt;</h1>" in page
+    assert "Do not move phones yet" in page
+
+
+def test_a_report_can_go_to_standard_output_in_japanese(result: Path) -> None:
+    ended = piped(result.read_bytes(), "report", "-", "--html", "-", "--lang", "ja")
+    assert ended.returncode == 0
+    assert "まだ電話機を移行しないでください".encode() in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "[]", "{}", '{"ok": 1, "checks": 3, "phones": [], "at": "x"}', "[" * 99_999]
+)
+def test_a_result_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "result.json").write_text(text)
+    ended = certferry("report", tmp_path / "result.json", "--html", tmp_path / "page.html", "--json")
+    assert ended.code == 2
+    assert ended.error["code"] == "migrate.result-malformed"
+    assert not (tmp_path / "page.html").exists()
