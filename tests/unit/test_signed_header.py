@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -377,6 +378,12 @@ def test_a_header_made_for_a_signer_names_it(make_certificate: MakeCertificate, 
     header = header_of(signer, "f", digest=Digest.SHA1, timestamp=None, version=(1, 0))
     assert (header.subject, header.issuer, header.serial) == ("CN=pub", "CN=ca", b"\x80\x01")
     require_key_of(signer, rsa_key)
+
+
+def test_a_key_that_is_not_rsa_is_nobodys(make_certificate: MakeCertificate) -> None:
+    key: Any = ec.generate_private_key(ec.SECP256R1())
+    with pytest.raises(SignerKeyError, match="not an RSA key"):
+        require_key_of(make_certificate("CN=ec", key=key), key)
 
 
 def test_a_key_that_is_not_the_signers_is_noticed(

@@ -97,12 +97,14 @@ class SignerKeyError(Refusal):
 MODULUS_BITS = (512, 1024, 2048, 4096)
 """Modulus sizes by their code in tag 11; 3072 has no known code."""
 
-_SIGNING_BITS = frozenset(MODULUS_BITS[1:])
-_HASHES: dict[Digest, hashes.HashAlgorithm] = {
+HASHES: dict[Digest, hashes.HashAlgorithm] = {
     Digest.SHA1: hashes.SHA1(),  # noqa: S303 -- Unified CM's default, and all that old phones know
     Digest.SHA256: hashes.SHA256(),
     Digest.SHA512: hashes.SHA512(),
 }
+"""The hash functions by their code."""
+
+_SIGNING_BITS = frozenset(MODULUS_BITS[1:])
 _CONTAINERS = frozenset({HeaderTag.SIGNER_ID, HeaderTag.SIGNATURE_INFO, HeaderTag.SIGNATURE_ALGORITHM_INFO})
 _KNOWN = frozenset(HeaderTag)
 _MANDATORY = _KNOWN - {HeaderTag.PADDING, HeaderTag.TIMESTAMP, HeaderTag.SIGNER_VERSION}
@@ -325,19 +327,24 @@ def sign_with(key: rsa.RSAPrivateKey, header: SignedHeader, body: bytes) -> byte
     A signature already in ``header`` is replaced. Raise ``SignerKeyError`` for a key that is not RSA of 1024,
     2048 or 4096 bits.
     """
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise SignerKeyError(f"a {type(key).__name__} is not an RSA key, and phones verify no other signature")
+    _require_rsa(key)
     if key.key_size not in _SIGNING_BITS:
         raise SignerKeyError(f"an RSA key of {key.key_size} bits has no known modulus code in these files")
     before, after = header.around_signature(key.key_size // 8)
-    signature = key.sign(before + after + body, padding.PKCS1v15(), _HASHES[header.digest])
+    signature = key.sign(before + after + body, padding.PKCS1v15(), HASHES[header.digest])
     return replace(header, signature=signature).encode() + body
 
 
 def require_key_of(signer: Certificate, key: rsa.RSAPrivateKey) -> None:
-    """Raise ``SignerKeyError`` unless ``key`` is the private key of ``signer``."""
+    """Raise ``SignerKeyError`` unless ``key`` is the RSA private key of ``signer``."""
+    _require_rsa(key)
     if key.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1) != signer.public_key:
         raise SignerKeyError(f"the key is not that of the certificate {signer.subject}")
+
+
+def _require_rsa(key: object) -> None:
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise SignerKeyError(f"a {type(key).__name__} is not an RSA key, and phones verify no other signature")
 
 
 def signed_bytes(data: bytes) -> bytes:
@@ -371,7 +378,7 @@ def verify_with_key(data: bytes, public_key: bytes) -> bool:
     if key is None:
         return False
     try:
-        key.verify(header.signature, signed_bytes(data), padding.PKCS1v15(), _HASHES[header.digest])
+        key.verify(header.signature, signed_bytes(data), padding.PKCS1v15(), HASHES[header.digest])
     except InvalidSignature:
         return False
     return True
