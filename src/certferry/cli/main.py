@@ -16,12 +16,14 @@ from certferry.cli import (
     cluster,
     demo,
     diagnose,
+    encrypt,
     phone,
     rehearse,
     report,
     serve,
     sign,
     trustlist,
+    trustlist_build,
     tvs,
     verify,
 )
@@ -41,10 +43,12 @@ app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 app.command("sign")(sign.sign)
 app.command("unsign")(sign.unsign)
+app.command("encrypt")(encrypt.encrypt)
 app.command("rehearse")(rehearse.rehearse)
 app.command("verify")(verify.verify)
 app.command("diagnose")(diagnose.diagnose_command)
 app.command("report")(report.report)
+trustlist.app.command("build", cls=trustlist_build.InGivenOrder)(trustlist_build.build)
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(cert.app, name="cert")
 app.add_typer(phone.app, name="phone")
