@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from certferry.cli.main import app
+from certferry.errors import Refusal
 from certferry.migrate.causes import Cause, Stage, causes, find_cause, meaning, refusals
 from certferry.migrate.signs import Certainty, cause_of_check, signs
 from certferry.migrate.troubleshooting import write_page
@@ -85,7 +86,7 @@ def test_a_phone_code_is_told_at_a_step_of_a_boot(cause: Cause) -> None:
 
 
 @pytest.mark.parametrize("kind", list(refusals().values()), ids=list(refusals()))
-def test_every_refusal_of_the_migration_path_has_meaning_and_remedy(kind: type) -> None:
+def test_every_refusal_of_the_migration_path_has_meaning_and_remedy(kind: type[Refusal]) -> None:
     found = find_cause(kind.code)
     assert found is not None
     assert meaning(kind)

@@ -249,7 +249,7 @@ def test_everything_from_outside_is_escaped() -> None:
     lost = PhoneResult(HOSTILE, "would-fail", HOSTILE, HOSTILE, HOSTILE)
     result = replace(made(hostile, cell, lost), source=HOSTILE, destination=HOSTILE)
     for language in ("en", "ja"):
-        page = render_html(result, HOSTILE, language)  # type: ignore[arg-type]
+        page = render_html(result, HOSTILE, language)
         assert "<script" not in page
         assert page.count("</style>") == 1
         assert not re.search(r'="[^"]*"\'', page)

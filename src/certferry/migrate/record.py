@@ -53,9 +53,13 @@ def read_codes(line: str) -> Iterator[Observation]:
             yield Observation({word: Certainty.CERTAIN}, clip(line))
 
 
-def code_of_check(identifier: str) -> str:
-    """Return the cause a check stands for; one that is in no table stands for itself."""
-    known = cause_of_check().get(identifier)
+def code_of_check(identifier: str, title: str = "") -> str:
+    """Return the cause a check stands for, which may depend on the side its title begins with.
+
+    A check that is in no table stands for itself.
+    """
+    side = title.split(maxsplit=1)[0].rstrip(":") if title.strip() else ""
+    known = cause_of_check().get(f"{identifier}@{side}") or cause_of_check().get(identifier)
     return known or (identifier if find_cause(identifier) else _UNKNOWN_CHECK + identifier)
 
 
@@ -75,7 +79,7 @@ def _check(found: Mapping[str, Any]) -> Iterator[Observation]:
     if weight:
         told, evidence = _text(found, "title"), _text(found, "evidence")
         facts = {"remedy": _text(found, "remedy")} if found.get("remedy") else {}
-        code = code_of_check(_text(found, "id"))
+        code = code_of_check(_text(found, "id"), told)
         yield Observation({code: weight}, clip(f"{told}: {evidence}"), facts=facts)
 
 

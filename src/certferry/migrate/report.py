@@ -25,6 +25,8 @@ LISTED_PHONES = 200
 """Phones of one outcome and code that are listed one by one."""
 TOLD_REMEDIES = 4
 """Remedies of one check that are listed before the evidence is referred to."""
+FEW_COLUMNS = 10
+"""Up to so many columns of a matrix have their names written across."""
 _OUTCOMES: dict[str, Verdict] = {"would-migrate": "pass", "would-fail": "fail", "unknown": "unknown"}
 
 
@@ -117,7 +119,8 @@ class _Page:
     def _matrix(self, matrix: Matrix) -> Iterator[str]:
         legend = " ".join(f'<span class="badge {verdict}">{self._named(verdict)}</span>' for verdict in SEVERITY)
         heads = "".join(f'<th scope="col"><span>{self._column(column)}</span></th>' for column in matrix.columns)
-        yield f'<p class="counts">{legend}</p>\n<div class="wide"><table class="grid">'
+        kind = "grid few" if len(matrix.columns) <= FEW_COLUMNS else "grid"
+        yield f'<p class="counts">{legend}</p>\n<div class="wide"><table class="{kind}">'
         yield f'<thead><tr><th scope="col">{self._say("node")}</th>{heads}</tr></thead>\n<tbody>'
         for row in matrix.rows:
             cells = "".join(self._cell(matrix, row, column) for column in matrix.columns)
@@ -193,7 +196,9 @@ class _Page:
     def _in_japanese(self, check: Check) -> str:
         """Add the cause in Japanese: titles and remedies of checks are told in English only."""
         return (
-            self._cause(code_of_check(check.id)) if self._language == "ja" and check.verdict in ("fail", "warn") else ""
+            self._cause(code_of_check(check.id, check.title))
+            if self._language == "ja" and check.verdict in ("fail", "warn")
+            else ""
         )
 
     def _cause(self, code: str) -> str:
