@@ -171,3 +171,30 @@ async def test_the_journal_tells_what_the_phone_holds_and_would_hold(tmp_path: P
     )
     assert any("TVS vouched for its signer" in text for text in told)
     assert any(text.startswith("after: it would hold ITL record: TVS CN=destination-pub") for text in told)
+
+
+async def test_many_phones_are_rehearsed_each_with_its_own_files(tmp_path: Path, key_pool: PooledKeys) -> None:
+    async with Pair.opened(tmp_path, key_pool) as pair:
+        await pair.exchange()
+        pair.lab.add_phones([pair.source, pair.destination], 30)
+        (late,) = pair.lab.add_phones([pair.source], 1)
+        await pair.settled()
+        here, there = from_outside(pair.source), from_outside(pair.destination)
+        phones = choose_phones(here, [phone.device for phone in pair.source.phones()], None)
+        result = await rehearse(here, there, phones, Looking(), datetime.now(UTC))
+    failed = {phone.device: phone.code for phone in result.phones if phone.outcome != "would-migrate"}
+    assert failed == {late.device: "configuration.missing"}
+    assert len(result.phones) == 32
+    assert [check.evidence for check in result.checks if check.id == "source.configuration"] == ["32 of 32"]
+
+
+async def test_a_dead_tftp_node_beside_a_live_one_only_warns(tmp_path: Path, key_pool: PooledKeys) -> None:
+    async with Pair.opened(tmp_path, key_pool) as pair:
+        await pair.exchange()
+        await pair.stop("destination-sub1")
+        here, there = from_outside(pair.source), Place.of_cluster(pair.destination)
+        phones = choose_phones(here, [pair.phone.device], None)
+        looking = Looking.with_reach(Reach(tftp=0.05, tftp_tries=2))
+        result = await verify(here, there, phones, looking, now=datetime.now(UTC))
+    found = [check for check in result.checks if check.id == "tftp.reachable" and check.verdict != "pass"]
+    assert [(check.verdict, "phones ask the next" in check.evidence) for check in found] == [("warn", True)]

@@ -55,6 +55,41 @@ async def gather_side(
     return replace(side, nodes=(*side.nodes, *(replace(node, named=False) for node in found if node.alive)))
 
 
+async def gather_phones(side: SideView, devices: Sequence[str], looking: Looking) -> SideView:
+    """Add the files of many phones, asked for once: of the first node that answered, over one protocol.
+
+    What the lists of thousands of phones have in common, mostly everything, is kept once.
+    """
+    node = next(iter(side.alive), None)
+    asked = [device for device in devices if device not in side.devices]
+    if node is None or not asked:
+        return side
+    one_way = _over_one_protocol(node)
+    kept: dict[bytes, bytes] = {}
+    files = await asyncio.gather(*(_phone_files(one_way, device, looking, kept) for device in asked))
+    more = {file.name: file for some in files for file in some}
+    extended = replace(node, files={**node.files, **more})
+    nodes = tuple(extended if each is node else each for each in side.nodes)
+    return replace(side, nodes=nodes, devices=(*side.devices, *asked))
+
+
+def _over_one_protocol(node: TftpNode) -> Endpoint:
+    over_tftp = node.files[_PROBE].tftp.state not in ("silent", "not asked")
+    return replace(node.endpoint, http_port=None) if over_tftp else replace(node.endpoint, tftp_port=None)
+
+
+async def _phone_files(endpoint: Endpoint, device: str, looking: Looking, kept: dict[bytes, bytes]) -> list[ServedFile]:
+    *names, plain = _names(device)
+    files = [await _file(endpoint, name, looking) for name in names]
+    if files[-1].data is None:
+        files.append(await _file(endpoint, plain, looking))
+    return [replace(file, tftp=_once(file.tftp, kept), http=_once(file.http, kept)) for file in files]
+
+
+def _once(fetched: Fetched, kept: dict[bytes, bytes]) -> Fetched:
+    return fetched if fetched.data is None else replace(fetched, data=kept.setdefault(fetched.data, fetched.data))
+
+
 def _unnamed(side: SideView) -> Iterable[Endpoint]:
     """Say where else TFTP may run: wherever the lists name a node. Those that do not answer run none."""
     if not side.alive:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from certferry.errors import MalformedError, Refusal
-from certferry.fleet.tvs import TvsAnswer, TvsNoAnswerError, ask
+from certferry.fleet.tvs import TvsAnswer, ask
 from certferry.migrate.gather import Looking
 from certferry.migrate.side import SideView, TftpNode, readable
 from certferry.phone.decision import SIGNER_ROLES, Kind
@@ -159,8 +159,6 @@ async def _ask_node(address: Address, signers: tuple[Asked, ...], looking: Looki
     first, *others = signers or (Asked(Signer.named("CN=nobody", "CN=nobody", b"\1")),)
     try:
         answer = await _ask(address, first.signer, 0, looking)
-    except TvsNoAnswerError as error:
-        return TvsNode(address, failure=error.code, note=error.sentence)
     except Refusal as error:
         return TvsNode(address, failure=error.code, note=error.sentence)
     answers = {first.signer: _answered(answer)} if signers else {}

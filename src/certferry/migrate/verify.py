@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from certferry.migrate.gather import Looking, gather_side
+from certferry.migrate.gather import Looking, gather_phones, gather_side
 from certferry.migrate.place import Place
-from certferry.migrate.rehearse import Rehearsed, rehearse_phones
+from certferry.migrate.rehearse import LOOKED_AT, Rehearsed, rehearse_phones
 from certferry.migrate.result import PhoneResult, Verification
 from certferry.migrate.seen import EXPIRY_WINDOW, Seen
 from certferry.migrate.survey import survey_tvs
@@ -24,8 +24,6 @@ from certferry.migrate.verify_tvs import tvs_checks
 from certferry.phone.decision import Kind
 from certferry.trust.list_check import Check
 
-LOOKED_AT = 10
-"""Of so many phones all files are compared on all nodes; all phones are rehearsed."""
 OLD_MODELS = ("79",)
 """How the numbers of models begin that know SHA-1 and RSA-2048 only (phone-trust 4.7)."""
 
@@ -63,7 +61,7 @@ async def look(
     here, there = await asyncio.gather(
         gather_side(source, sample, looking, held=wish.held), gather_side(destination, sample, looking)
     )
-    everybody = here if sample == named else await gather_side(source, named, looking, held=wish.held)
+    everybody = await gather_phones(here, named, looking)
     survey, tomcat, results = await asyncio.gather(
         survey_tvs(here, there, looking),
         probe_tomcat(here, there, looking),

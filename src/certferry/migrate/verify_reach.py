@@ -15,22 +15,21 @@ def reach_checks(seen: Seen) -> Iterator[Check]:
     """Everything about reaching files."""
     for name, side in seen.sides():
         yield from node_checks(name, side)
+        yield from (_same(name, node) for node in side.alive)
     yield from flash_checks(seen.source, seen.source.devices)
     yield from device_checks(seen.destination)
     yield option150(seen)
 
 
 def node_checks(name: SideName, side: SideView) -> Iterator[Check]:
-    """Judge every TFTP node of one side: TFTP, HTTP, and whether both serve the same bytes."""
+    """Judge whether every TFTP node of one side answers: over TFTP, over HTTP."""
     for node in side.nodes:
-        yield _tftp(name, node)
+        yield _tftp(name, node, others_alive=any(other.alive for other in side.nodes))
         if node.endpoint.http_port is not None:
             yield _http(name, node)
-        if node.alive:
-            yield _same(name, node)
 
 
-def _tftp(name: SideName, node: TftpNode) -> Check:
+def _tftp(name: SideName, node: TftpNode, *, others_alive: bool) -> Check:
     title = f"{name} {node.endpoint}: TFTP answers"
     silent = next((file.tftp for file in node.files.values() if file.tftp.state == "silent"), None)
     if node.endpoint.tftp_port is None:
@@ -41,7 +40,8 @@ def _tftp(name: SideName, node: TftpNode) -> Check:
         f"Check that Cisco Tftp runs on {node.endpoint.host} (utils service list) and that UDP "
         f"{node.endpoint.tftp_port} with the high ports passes the firewall from the phones' network."
     )
-    return judged("tftp.reachable", title, "warn" if node.alive else "fail", silent.note, remedy)
+    note = silent.note if node.alive or not others_alive else f"{silent.note}; phones ask the next of option 150"
+    return judged("tftp.reachable", title, "warn" if others_alive else "fail", note, remedy)
 
 
 def _http(name: SideName, node: TftpNode) -> Check:
