@@ -143,7 +143,7 @@ async def test_verify_sees_that_nginx_serves_another_file_than_dnsmasq(both: Bot
     assert ["ITLFile.tlv" in check.evidence for check in differing] == [True]
 
 
-async def test_the_command_line_ends_with_0_4_and_5(both: Both) -> None:
+def test_the_command_line_ends_with_0_4_and_5(both: Both) -> None:
     source, destination = both
     for side in both:
         side.serve_tftp()
@@ -171,3 +171,32 @@ async def test_the_command_line_ends_with_0_4_and_5(both: Both) -> None:
     assert (code, told["ok"]) == (0, True)
     code, told = command("verify", "--device", DEVICE, "--option150", source.address)
     assert (code, told["ok"]) == (4, False)
+
+
+def test_phones_of_a_csv_are_rehearsed_and_each_decision_is_told(both: Both, tmp_path: Path) -> None:
+    source, destination = both
+    for side in both:
+        side.serve_tftp()
+    source.serve_tvs(signers(destination.cluster))
+    destination.serve_call_control()
+    csv = tmp_path / "phones.csv"
+    csv.write_text(f"device,model\n{DEVICE},7962\n")
+    places = ["--source", source.address, "--destination", destination.address]
+    ended = run(
+        [sys.executable, "-m", "certferry", "rehearse", *places, "--devices", str(csv), "--explain"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert f"{DEVICE}: would-migrate" in ended.stdout
+    assert "TVS vouched for its signer" in ended.stdout
+    assert "it holds ITL record: TVS CN=source-pub" in ended.stdout
+    assert b"CP-7962-" + DEVICE.encode() in source.asked[0]
+
+
+def test_what_is_no_address_is_wrong_usage() -> None:
+    ended = run(
+        [sys.executable, "-m", "certferry", "verify", "--source", "a:b", "--destination", "c"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert "migrate.endpoint-invalid" in ended.stderr
