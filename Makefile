@@ -32,6 +32,8 @@ bench: $(VENV)/.development
 
 docs: $(VENV)/.development
 	$(BIN)/python tools/docs
+	$(BIN)/python tools/troubleshooting
+	$(BIN)/python tools/faults-table
 
 $(BIN)/python:
 	$(PYTHON) -m venv --without-pip $(VENV)

@@ -192,15 +192,6 @@ class TestCtl:
         names = [name for role, name in told(ctl_records(NEW, busy)) if role is Role.CALLMANAGER_TFTP]
         assert names == ["pub", "tftp", "sub"]
 
-    def test_a_cluster_that_left_mixed_mode_keeps_signers_and_capf(self, nodes: Nodes) -> None:
-        assert told(ctl_records(NEW, nodes, emptied=True)) == [
-            (Role.SAST, "ITLRECOVERY_pub"),
-            (Role.SAST, "pub"),
-            (Role.CALLMANAGER_TFTP, "(empty)"),
-            (Role.CALLMANAGER_TFTP, "(empty)"),
-            (Role.CAPF, "CAPF-12345678"),
-        ]
-
 
 class TestSigners:
     @every_release

@@ -30,7 +30,7 @@ class AlgorithmsError(ExchangeError):
     """Client and server have no key exchange, cipher, MAC or host key algorithm in common."""
 
     code = "bulk.algorithms"
-    remedy = "Set the algorithms the old server needs (sftp.kex, sftp.ciphers, sftp.macs, sftp.host-key-algorithms)."
+    remedy = "Set the algorithms the old server needs (bulk sftp --kex, --ciphers, --macs, --host-key-algorithms)."
 
 
 class HostKeyUnknownError(ExchangeError):

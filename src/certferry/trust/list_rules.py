@@ -95,20 +95,13 @@ def itl_records(
     )
 
 
-def ctl_records(
-    release: Release, nodes: Sequence[NodeCertificates], *, emptied: bool = False
-) -> tuple[RecordSpec, ...]:
-    """List the records of the cluster's CTL.
-
-    ``emptied`` gives the list of a cluster that left mixed mode: its CCM+TFTP records stand empty, so that
-    phones which still ask for a CTL drop what they checked files with (phone-trust 1.10).
-    """
+def ctl_records(release: Release, nodes: Sequence[NodeCertificates]) -> tuple[RecordSpec, ...]:
+    """List the records of the cluster's CTL, in mixed mode; a cluster that left it serves none."""
     publisher = _publisher(nodes)
     servers = _with_role(nodes, TFTP, CALLMANAGER)
-    checked = [_record(Role.CALLMANAGER_TFTP, node, Purpose.CALLMANAGER) for node in servers]
     return (
         *_sast_records(release, publisher, publisher, with_recovery=release.ctl_names_itl_recovery),
-        *(_emptied(checked) if emptied else checked),
+        *(_record(Role.CALLMANAGER_TFTP, node, Purpose.CALLMANAGER) for node in servers),
         *_capf_records(nodes),
     )
 
