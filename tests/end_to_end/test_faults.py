@@ -1,11 +1,14 @@
 """Every fault put in on purpose: verification names it, and a phone really ends as the table says."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from certferry.lab.faults import FAULTS, Fault, faults_table, witness
+from certferry.lab.faults import FAULTS, faults_table
 from certferry.lab.keys import PooledKeys
+from certferry.lab.witness import Fault, witness
+from certferry.migrate.diagnose import diagnose
 from certferry.phone.outcome import Step
 
 PAGE = Path(__file__).parents[2] / "docs/reference/faults.md"
@@ -22,6 +25,8 @@ async def test_a_fault_is_named_and_the_phone_ends_as_predicted(
     assert (seen.outcome.step, seen.outcome.code) == (fault.step, fault.code)
     if fault.step in (Step.CTL, Step.ITL, Step.TVS):
         assert seen.after == seen.before, "something is half installed"
+    causes = {found.code for found in diagnose(json.dumps(seen.verification.to_json()))}
+    assert (fault.cause or fault.code) in causes
     if fault.rehearsed:
         (foretold,) = seen.verification.phones
         assert (foretold.step, foretold.code) == (fault.step, fault.code)

@@ -4,97 +4,10 @@ The table is the proof that ``verify`` misses nothing: for each row a test injec
 phone migrate for real. It is a page of the documentation too.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
-from certferry.cluster.issuing import KeySource
 from certferry.lab import injections as put
-from certferry.lab.pair import Pair
-from certferry.migrate.gather import Looking
-from certferry.migrate.place import Place
-from certferry.migrate.rehearse import Rehearsed
-from certferry.migrate.result import Verification
-from certferry.migrate.verify import Wish, verify
-from certferry.phone.decision import Kind
-from certferry.phone.flash import Flash
-from certferry.phone.outcome import Code, Outcome, Step
+from certferry.lab.witness import Fault
+from certferry.phone.outcome import Code, Step
 from certferry.trust.purpose import BulkType
-
-Injection = Callable[[Pair], Awaitable[None]]
-ALL = tuple(BulkType)
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One fault.
-
-    ``fails`` and ``warns`` are the ids of checks of which at least one must say so. ``step`` and ``code`` are how the
-    phone's real migration ends. ``before`` is injected before the certificates are exchanged (``types`` of them),
-    ``after`` once they were; the phone settles at the source before ``after`` when ``phone_first``. ``held`` verifies
-    with the lists that the phone really holds; ``rehearsed`` is whether a rehearsal foretells the end.
-    """
-
-    name: str
-    what: str
-    fails: tuple[str, ...]
-    step: Step
-    code: Code
-    warns: tuple[str, ...] = ()
-    before: Injection | None = field(default=None, repr=False)
-    after: Injection | None = field(default=None, repr=False)
-    types: tuple[BulkType, ...] = ALL
-    secure: bool = False
-    releases: tuple[str, str] = ("10.5.2", "11.5.1")
-    model: str = "8861"
-    phone_first: bool = True
-    held: bool = False
-    rehearsed: bool = True
-    first_server: int = 0
-    slow: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Witnessed:
-    """What came of one fault: the verification, and the real migration with the phone's flash before and after."""
-
-    verification: Verification
-    outcome: Outcome
-    before: Flash
-    after: Flash
-
-    def says(self, verdict: str) -> frozenset[str]:
-        """The ids of the checks that came to ``verdict``."""
-        return frozenset(check.id for check in self.verification.checks if check.verdict == verdict)
-
-
-async def witness(fault: Fault, folder: Path, keys: KeySource) -> Witnessed:
-    """Inject ``fault`` into a new pair, verify, then let the phone move for real."""
-    async with Pair.opened(folder, keys, secure=fault.secure, releases=fault.releases, model=fault.model) as pair:
-        if fault.before:
-            await fault.before(pair)
-        if fault.types:
-            await pair.exchange(*fault.types)
-        flash = await pair.settle_phone() if fault.phone_first else Flash()
-        if fault.after:
-            await fault.after(pair)
-            await pair.settled()
-        if not fault.phone_first:
-            flash = await pair.settle_phone()
-        verification = await _verify(pair, flash if fault.held else Flash())
-        device = await pair.move(flash, fault.first_server)
-    assert device.outcome is not None  # noqa: S101 -- it has booted
-    return Witnessed(verification, device.outcome, flash, device.flash)
-
-
-async def _verify(pair: Pair, held: Flash) -> Verification:
-    lists = {kind: data for kind, data in ((Kind.CTL, held.ctl), (Kind.ITL, held.itl)) if data is not None}
-    phones = [Rehearsed(pair.phone.device, pair.phone.model)]
-    places = Place.of_cluster(pair.source), Place.of_cluster(pair.destination)
-    now = datetime.now(UTC) + timedelta(seconds=1)
-    return await verify(*places, phones, Looking(), now=now, wish=Wish(held=lists))
-
 
 FAULTS: tuple[Fault, ...] = (
     Fault(
@@ -121,6 +34,7 @@ FAULTS: tuple[Fault, ...] = (
         Code.TVS_INVALID,
         types=(),
         after=put.import_at_the_destination_only,
+        cause="import.wrong-side",
     ),
     Fault(
         "one-tftp-node-not-exported",
@@ -140,6 +54,7 @@ FAULTS: tuple[Fault, ...] = (
         Code.TVS_INVALID,
         types=(BulkType.TOMCAT, BulkType.TFTP, BulkType.CAPF),
         releases=("11.5.1", "14"),
+        cause="import.itlrecovery-missing",
     ),
     Fault(
         "capf-not-exchanged",
@@ -150,6 +65,7 @@ FAULTS: tuple[Fault, ...] = (
         types=(BulkType.TOMCAT, BulkType.TFTP, BulkType.ITL_RECOVERY),
         secure=True,
         rehearsed=False,
+        cause="registration.lsc-foreign-capf",
     ),
     Fault(
         "tomcat-not-exchanged",
@@ -159,6 +75,7 @@ FAULTS: tuple[Fault, ...] = (
         Code.REGISTERED,
         ("emcc.tomcat",),
         types=(BulkType.CAPF, BulkType.TFTP, BulkType.ITL_RECOVERY),
+        cause="emcc.tomcat-unknown",
     ),
     Fault(
         "tvs-down-on-one-node",
@@ -168,6 +85,7 @@ FAULTS: tuple[Fault, ...] = (
         Code.REGISTERED,
         ("tvs.reachable",),
         after=put.tvs_down_on_one,
+        cause="tvs.unreachable",
     ),
     Fault(
         "tvs-down",
@@ -211,6 +129,7 @@ FAULTS: tuple[Fault, ...] = (
         Step.TVS,
         Code.TVS_INVALID,
         before=put.let_a_subscriber_lag,
+        cause="import.replication-lag",
     ),
     Fault(
         "same-subject-collision",
@@ -219,6 +138,7 @@ FAULTS: tuple[Fault, ...] = (
         Step.TVS,
         Code.TVS_INVALID,
         after=put.namesakes_in_the_store,
+        cause="import.same-subject",
     ),
     Fault(
         "expired-signer",
@@ -229,6 +149,7 @@ FAULTS: tuple[Fault, ...] = (
         ("list.validity", "expiry.window"),
         before=put.expire_signers,
         after=put.refuse_expired,
+        cause="list.expired",
     ),
     Fault(
         "rollback-at-the-source",
@@ -239,6 +160,7 @@ FAULTS: tuple[Fault, ...] = (
         after=put.rollback_at_the_source,
         secure=True,
         phone_first=False,
+        cause="rollback.source",
     ),
     Fault(
         "rollback-at-the-source-non-secure",
@@ -248,6 +170,7 @@ FAULTS: tuple[Fault, ...] = (
         Code.REGISTERED,
         after=put.rollback_at_the_source,
         phone_first=False,
+        cause="rollback.source",
     ),
     Fault(
         "rollback-at-the-destination",
@@ -256,6 +179,7 @@ FAULTS: tuple[Fault, ...] = (
         Step.REGISTRATION,
         Code.REGISTERED,
         after=put.rollback_at_the_destination,
+        cause="rollback.https-dead",
     ),
     Fault(
         "stale-ctl-on-a-non-secure-destination",
@@ -265,6 +189,7 @@ FAULTS: tuple[Fault, ...] = (
         Code.TVS_INVALID,
         before=put.leave_a_ctl_behind,
         after=put.serve_the_ctl_left_behind,
+        cause="ctl.stale-on-server",
     ),
     Fault(
         "stale-ctl-in-mixed-mode",
@@ -274,6 +199,7 @@ FAULTS: tuple[Fault, ...] = (
         Code.TVS_INVALID,
         after=put.regenerate_behind_the_ctl,
         secure=True,
+        cause="ctl.outdated",
     ),
     Fault(
         "from-secure-to-non-secure",
@@ -284,6 +210,7 @@ FAULTS: tuple[Fault, ...] = (
         ("ctl.leftover",),
         before=put.destination_leaves_mixed_mode,
         secure=True,
+        cause="ctl.left-over",
     ),
     Fault(
         "tampered-itl",
@@ -335,6 +262,7 @@ FAULTS: tuple[Fault, ...] = (
         Code.REGISTERED,
         after=put.sign_with_sha512,
         model="7962",
+        cause="list.algorithm",
     ),
     Fault(
         "unknown-at-the-destination",
@@ -343,6 +271,7 @@ FAULTS: tuple[Fault, ...] = (
         Step.CONFIGURATION,
         Code.CONFIG_MISSING,
         after=put.forget_the_phone,
+        cause="file.device-unknown",
     ),
     Fault(
         "tftp-down",
@@ -358,7 +287,10 @@ FAULTS: tuple[Fault, ...] = (
 
 def faults_table() -> str:
     """Write the table as the page ``docs/reference/faults.md``."""
-    rows = [f"| `{fault.name}` | {fault.what} | {_checks(fault)} | {_end(fault)} |" for fault in FAULTS]
+    rows = [
+        f"| `{fault.name}` | {fault.what} | {_checks(fault)} | {_end(fault)} | `{fault.cause or fault.code}` |"
+        for fault in FAULTS
+    ]
     return "\n".join((_HEAD, *rows, ""))
 
 
@@ -374,13 +306,14 @@ def _end(fault: Fault) -> str:
 _HEAD = """# Faults on purpose
 
 For each fault below a test builds two clusters on loopback, injects the fault, runs `certferry verify`, and then
-lets a phone migrate for real. The test fails when the verification does not name the fault, or when the phone ends
-otherwise than it says here. A healthy pair shows no fail, in both modes and between old and new releases.
+lets a phone migrate for real. The test fails when the verification does not name the fault, when `certferry diagnose`
+does not find the cause in it, or when the phone ends otherwise than it says here. A healthy pair shows no fail, in
+both modes and between old and new releases.
 
 Checks without a database (`--source HOST`) see what the network shows; ids that begin with `store.`, `import.`,
 `rollback.` and `replication.` need the cluster's folder and say *unknown* without it.
 
 This page is generated: `tools/faults-table`.
 
-| fault | what it is | `verify` says | the phone |
-|---|---|---|---|"""
+| fault | what it is | `verify` says | the phone | `diagnose` names |
+|---|---|---|---|---|"""

@@ -80,13 +80,18 @@ def _direction(seen: Seen) -> Check:
         how = "Give both clusters' folders, or see Bulk Certificate Management at the source."
         return judged("import.direction", title, "unknown", "not both databases were given", how)
     signers = (Purpose.CALLMANAGER, Purpose.ITL_RECOVERY)
-    there = {own.certificate for own in destination.own(*signers)} & source.held_in(Store.PHONE_SAST_TRUST)
-    back = {own.certificate for own in source.own(*signers)} & destination.held_in(Store.PHONE_SAST_TRUST)
+    there = {own.certificate for own in destination.own(*signers)} & _imported(source)
+    back = {own.certificate for own in source.own(*signers)} & _imported(destination)
     evidence = f"the source holds {len(there)} signers of the destination, the destination {len(back)} of the source"
     remedy = "Import All on the publisher of the SOURCE: the phones that leave ask the source's TVS."
     if not there and back:
         evidence += ": imported on the wrong side only"
     return judged("import.direction", title, bool(there), evidence, remedy)
+
+
+def _imported(inside: Inside) -> frozenset[Certificate]:
+    """Return what an import of signers touches; that Phone-SAST-trust has them is a check of its own."""
+    return inside.held_in(Store.PHONE_SAST_TRUST) | inside.held_in(Store.CALLMANAGER_TRUST)
 
 
 def _capf(seen: Seen) -> Check:
@@ -130,12 +135,13 @@ def _displaced(seen: Seen) -> Check:
         how = "show cert list trust at the source; TVS was asked for the exact serial instead (tvs.vouches)."
         return judged("store.collision", title, "unknown", "the source's database was not given", how)
     held = inside.held_in(Store.PHONE_SAST_TRUST)
-    serials = {certificate.der for certificate in held}
+    kept, own = {certificate.der for certificate in held}, {asked.der for asked in seen.survey.signers}
     faults = [
         f"{asked.signer} is missing, and {rival.subject} serial {rival.serial_hex} is there"
         for asked in seen.survey.signers
         for rival in held
-        if asked.der and asked.der not in serials and rival.subject == asked.signer.subject
+        # A certificate of the destination itself is its renewed or former one, not a stranger.
+        if asked.der and asked.der not in kept and rival.subject == asked.signer.subject and rival.der not in own
     ]
     remedy = "Delete the namesake from Phone-SAST-trust of the source and upload the destination's certificate."
     return judged("store.collision", title, not faults, "; ".join(faults) or f"{len(held)} entries looked at", remedy)

@@ -106,8 +106,8 @@ def _certificates(seen: Seen, node: TvsNode, presented: Certificate) -> Iterator
         "ITL from the source first (reset them before DHCP changes). Else restart TFTP so that the ITL is built anew."
     )
     if not itls:
-        how = "Name a TFTP node of the source that answers."
-        yield judged("tvs.certificate", title, "unknown", f"{evidence}; no ITL of the source was seen", how)
+        how = "Name a TFTP node of the source that answers, and see that its ITL is not emptied (rollback.parameter)."
+        yield judged("tvs.certificate", title, "unknown", f"{evidence}; no ITL with TVS records was seen", how)
         return
     told = f"; not in the ITL of {', '.join(lacking)}" if lacking else f"; in {len(itls)} ITL"
     yield judged("tvs.certificate", title, not lacking, evidence + told, remedy)
@@ -119,7 +119,8 @@ def _itls(seen: Seen) -> Iterator[tuple[str, tuple[Certificate, ...]]]:
         yield "the phones", held.tvs_certificates if held else ()
         return
     for where, known in seen.source.lists(Kind.ITL):
-        yield str(where.endpoint), known.tvs_certificates
+        if not known.is_emptied:
+            yield str(where.endpoint), known.tvs_certificates
 
 
 def _held(seen: Seen) -> Check:
