@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from certferry.cluster.cluster import Cluster
 from certferry.cluster.issuing import KeySource
+from certferry.lab.lab import tftp_servers
 from certferry.lab.pair import Pair
 from certferry.migrate.gather import Looking
 from certferry.migrate.place import Place
@@ -54,9 +56,13 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Witnessed:
-    """What came of one fault: the verification, and the real migration with the phone's flash before and after."""
+    """What came of one fault: the verification, and the real migration with the phone's flash before and after.
+
+    ``outside`` is a verification that was given addresses only, as of clusters that are not ours.
+    """
 
     verification: Verification
+    outside: Verification
     outcome: Outcome
     before: Flash
     after: Flash
@@ -79,15 +85,22 @@ async def witness(fault: Fault, folder: Path, keys: KeySource) -> Witnessed:
             await pair.settled()
         if not fault.phone_first:
             flash = await pair.settle_phone()
-        verification = await _verify(pair, flash if fault.held else Flash())
+        held = flash if fault.held else Flash()
+        verification = await _verify(pair, held, Place.of_cluster)
+        outside = await _verify(pair, held, _address_of)
         device = await pair.move(flash, fault.first_server)
     assert device.outcome is not None  # noqa: S101 -- it has booted
-    return Witnessed(verification, device.outcome, flash, device.flash)
+    return Witnessed(verification, outside, device.outcome, flash, device.flash)
 
 
-async def _verify(pair: Pair, held: Flash) -> Verification:
+async def _verify(pair: Pair, held: Flash, place: Callable[[Cluster], Place]) -> Verification:
     lists = {kind: data for kind, data in ((Kind.CTL, held.ctl), (Kind.ITL, held.itl)) if data is not None}
     phones = [Rehearsed(pair.phone.device, pair.phone.model)]
-    places = Place.of_cluster(pair.source), Place.of_cluster(pair.destination)
     now = datetime.now(UTC) + timedelta(seconds=1)
-    return await verify(*places, phones, Looking(), now=now, wish=Wish(held=lists))
+    here, there = place(pair.source), place(pair.destination)
+    return await verify(here, there, phones, Looking(), now=now, wish=Wish(held=lists))
+
+
+def _address_of(cluster: Cluster) -> Place:
+    host, port = tftp_servers(cluster)[0]
+    return Place.parse([f"{host}:{port}"])
