@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import published_lists as published
+from certferry.wire import trust_list
 from certferry.wire.certificate import CertificateMalformedError
 from certferry.wire.roles import Role
 from certferry.wire.signed_header import Digest, SignerKeyError, verify
@@ -299,6 +300,15 @@ def test_the_signer_is_found_when_names_are_spelled_by_another_writer(built: tup
         trust_list.header, subject="O=Example,CN=ITLRECOVERY_pub", serial=b"\0" + trust_list.header.serial
     )
     assert replace(trust_list, header=spelled).signer_record() == trust_list.records[0]
+
+
+def test_a_long_name_of_the_signer_is_taken_apart_once_for_all_records(built: tuple[TrustList, bytes]) -> None:
+    name = "CN=a" + ",b" * 1000
+    other = TrustRecord(role=Role.SAST, issuer="CN=other", serial=b"\x01")
+    crowded = replace(built[0], header=replace(built[0].header, issuer=name, serial=b"\x01"), records=(other,) * 500)
+    before = trust_list._comparable.cache_info().misses
+    assert crowded.signer_record() is None
+    assert trust_list._comparable.cache_info().misses - before <= 2
 
 
 def test_an_emptied_record_is_nobodys(built: tuple[TrustList, bytes]) -> None:

@@ -14,6 +14,7 @@ Reading takes a record's elements in any order and opens no certificate: phones 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address
 from typing import Literal, Self
 
@@ -95,6 +96,8 @@ class CertificateAbsentError(MalformedError):
 _KNOWN = frozenset(RecordTag)
 _SIZES = {RecordTag.FUNCTION: 2, RecordTag.IP_ADDRESS: 4, RecordTag.HASH_ALGORITHM: 1}
 _LENGTH_SIZE = 5
+_comparable = lru_cache(maxsize=64)(comparable)
+"""Kept, because a signer's name is compared with every record of a list, and a stranger may make it 64 KB long."""
 _NAMING = (RecordTag.SUBJECT_NAME, RecordTag.ISSUER_NAME, RecordTag.SERIAL_NUMBER)
 
 
@@ -349,7 +352,7 @@ def _bytes(found: dict[int, Element], tag: RecordTag) -> bytes:
 
 
 def _same_name(one: str, other: str) -> bool:
-    return one == other or comparable(one) == comparable(other)
+    return one == other or _comparable(one) == _comparable(other)
 
 
 def _packed(address: str) -> bytes:
