@@ -1,5 +1,6 @@
 """A certificate is its DER and the fields that trust lists and stores take from it, read once."""
 
+from base64 import b64encode
 from datetime import UTC, datetime
 
 import pytest
@@ -103,6 +104,14 @@ def test_bytes_that_are_no_certificate_are_refused(data: bytes) -> None:
 def test_bytes_after_the_certificate_are_refused(certificate: Certificate) -> None:
     with pytest.raises(CertificateMalformedError):
         Certificate.parse(certificate.der + b"\0")
+
+
+def test_a_certificate_of_an_unknown_version_is_refused_in_pem_too(certificate: Certificate) -> None:
+    version = certificate.der.index(b"\xa0\x03\x02\x01\x02") + 4
+    odd = certificate.der[:version] + b"\x2e" + certificate.der[version + 1 :]
+    pem = f"-----BEGIN CERTIFICATE-----\n{b64encode(odd).decode()}\n-----END CERTIFICATE-----\n"
+    with pytest.raises(CertificateMalformedError, match="version"):
+        Certificate.from_pem(pem)
 
 
 @pytest.mark.parametrize("pem", ["", b"\xff", "-----BEGIN CERTIFICATE-----\n", "\udcff"])

@@ -66,7 +66,7 @@ class Certificate:
             data = pem.encode() if isinstance(pem, str) else pem
             with _quietly():
                 der = x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
-        except ValueError as error:
+        except (ValueError, x509.InvalidVersion) as error:
             raise CertificateMalformedError(f"not a PEM certificate: {error}") from error
         return cls.parse(der)
 
