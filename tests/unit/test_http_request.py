@@ -164,6 +164,11 @@ def test_a_host_that_would_break_the_head_is_not_written(host: str) -> None:
         Request("GET", "/", host).encode()
 
 
+def test_a_host_beyond_ascii_is_written_as_it_was_read() -> None:
+    head = b"GET / HTTP/1.1\r\nHost:caf\xe9.example\r\n\r\n"
+    assert Request.parse(head).encode() == head
+
+
 def test_a_path_cannot_break_the_request_line() -> None:
     request = Request("GET", "/a b\r\nHost: evil?x#y%", "h")
     assert request.encode() == b"GET /a%20b%0D%0AHost:%20evil%3Fx%23y%25 HTTP/1.1\r\nHost:h\r\n\r\n"

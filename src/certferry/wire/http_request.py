@@ -101,7 +101,7 @@ class Request:
         host = f"Host:{self.host}\r\n" if self.host else ""
         close = "Connection:close\r\n" if self.close else ""
         target = quote(self.path, safe=_SAFE, errors="surrogateescape")
-        return f"{self.method} {target} {self.version}\r\n{host}{close}\r\n".encode("ascii")
+        return f"{self.method} {target} {self.version}\r\n{host}{close}\r\n".encode("latin-1")  # as headers are read
 
 
 class RequestParser:
