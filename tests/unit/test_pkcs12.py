@@ -257,6 +257,17 @@ class TestHostileFiles:
         with pytest.raises(Pkcs12TooCostlyError, match="77000000"):
             parse(b"\x30\x80" + integer(3) + safe + b"\0\0", [PASSWORD])
 
+    @pytest.mark.parametrize("size", [9, 3_000, 1_000_000])
+    def test_a_number_beyond_all_bounds_is_refused_like_any_other_and_costs_nothing(self, size: int) -> None:
+        endless = der(0x02, b"\x7f" * size)
+        work = der(0x30, SCRYPT, der(0x30, SALT, endless, endless, endless))
+        for data in (pfx(mac=mac_data(endless)), pfx(encrypted(work))):
+            with pytest.raises(Pkcs12TooCostlyError, match="rounds"):
+                parse(data, ["x"])
+
+    def test_zeros_before_a_number_do_not_make_it_large(self) -> None:
+        assert Outline.parse(pfx(mac=mac_data(der(0x02, bytes(50) + b"\x07")))).rounds == 7
+
     def test_a_mac_that_states_no_rounds_counts_one(self) -> None:
         assert Outline.parse(pfx(mac=mac_data())).rounds == 1
 

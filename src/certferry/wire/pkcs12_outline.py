@@ -23,6 +23,7 @@ from certferry.errors import MalformedError
 
 MAX_DEPTH = 40
 MAX_ELEMENTS = 400_000
+_LONGEST_NUMBER = 8
 
 _INTEGER, _OCTETS, _OCTETS_IN_PIECES, _OID, _SEQUENCE, _CONTENT = 0x02, 0x04, 0x24, 0x06, 0x30, 0xA0
 _CONSTRUCTED, _LONG_TAG, _INDEFINITE = 0x20, 0x1F, 0x80
@@ -90,7 +91,8 @@ class _Element:
 
     @property
     def integers(self) -> Iterator[int]:
-        return (int.from_bytes(part.value, "big") for part in self.parts if part.tag == _INTEGER)
+        """The integers among the parts; one of more than 8 bytes counts as 2**64, which is above every bound."""
+        return (_number(part.value) for part in self.parts if part.tag == _INTEGER)
 
     @property
     def octets(self) -> bytes:
@@ -159,6 +161,11 @@ class _Walk:
     def _broken(self, at: int, what: str) -> Pkcs12MalformedError:
         where = "of an inner string" if self._depth else "of the file"
         return Pkcs12MalformedError(f"not a PKCS#12 file: {what}, at offset {at} {where}")
+
+
+def _number(value: bytes) -> int:
+    digits = value.lstrip(b"\0")
+    return int.from_bytes(digits, "big") if len(digits) <= _LONGEST_NUMBER else 1 << 8 * _LONGEST_NUMBER
 
 
 def _descend(element: _Element) -> Iterator[_Element]:
