@@ -138,6 +138,38 @@ def test_junk_is_no_lock(text: str) -> None:
     assert Lock.parse(text.encode()) is None
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"expires_at": "2026-01-02T03:04:05"},
+        {"expires_at": "2026-01-02"},
+        {"expires_at": "soon"},
+        {"expires_at": 5},
+        {"pid": "1\0"},
+        {"pid": "\ud800"},
+        {"pid": "../../tmp"},
+        {"pid": None},
+        {"pid": True},
+        {"host": ["x"]},
+        {"machine": 1},
+        {"started": None},
+    ],
+    ids=str,
+)
+async def test_a_lock_with_a_value_that_cannot_be_is_junk_and_is_cleared_after_a_lease(
+    changed: dict[str, object],
+) -> None:
+    data = json.dumps(json.loads(mine().encode()) | changed).encode()
+    assert Lock.parse(data) is None
+    directory = Directory()
+    directory.put("source.lock", data)
+    with pytest.raises(LockHeldError, match=r"locked by source\.lock"):
+        async with locked(directory, "source", "source", "export", wait=0, clock=clock):
+            pass
+    async with locked(directory, "source", "source", "export", wait=0, clock=lambda: NOW + 2 * LEASE):
+        assert directory.names() == ["source.lock"]
+
+
 def test_a_lock_reads_back_as_written() -> None:
     written = mine()
     assert Lock.parse(written.encode()) == written

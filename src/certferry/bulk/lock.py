@@ -74,10 +74,19 @@ class Lock:
         """Read a lock file; None for one that its writer did not finish."""
         try:
             lock = cls(**json.loads(data))
-            datetime.fromisoformat(lock.expires_at)
         except (ValueError, TypeError, RecursionError):
             return None
-        return lock
+        return lock if lock._is_sound() else None
+
+    def _is_sound(self) -> bool:
+        """Whether each value is of its kind: anybody who may write into the directory may write a lock file."""
+        texts = {name: value for name, value in asdict(self).items() if name != "pid"}
+        if type(self.pid) is not int or not all(isinstance(value, str) for value in texts.values()):
+            return False
+        try:
+            return datetime.fromisoformat(self.expires_at).tzinfo is not None
+        except ValueError:
+            return False
 
     def encode(self) -> bytes:
         """Write the lock file."""
