@@ -25,6 +25,7 @@ from certferry.fleet.sip import (
     client_context,
     register,
 )
+from certferry.serve import registrar as registrar_module
 from certferry.serve.registrar import MAX_EXPIRES, Registrar, Registration, is_name_of
 from certferry.serve.tls import server_context
 from certferry.wire.certificate import Certificate
@@ -220,6 +221,25 @@ async def test_a_register_that_comes_byte_by_byte_is_answered(plain: Registrar) 
             writer.write(bytes([byte]))
             await writer.drain()
         assert (await answer_from(reader)).status == 200
+
+
+async def test_headers_are_read_once_however_many_pieces_the_body_comes_in(
+    plain: Registrar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int | None] = []
+    monkeypatch.setattr(
+        registrar_module, "frame_length", lambda data: measured.append(frame_length(data)) or measured[-1]
+    )
+    message = SipMessage("OPTIONS sip:x SIP/2.0", (("Call-ID", "1"),), b"x" * 200).encode()
+    reader, writer = await asyncio.open_connection(*plain.address)
+    writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for position in range(len(message)):
+        writer.write(message[position : position + 1])
+        await writer.drain()
+        await asyncio.sleep(0)
+    assert (await reader.readline()).startswith(b"SIP/2.0 405")
+    assert sum(length is not None for length in measured) == 1
+    writer.close()
 
 
 async def test_other_methods_are_not_allowed_and_what_is_wrong_is_a_bad_request(plain: Registrar) -> None:

@@ -162,6 +162,7 @@ class _SipConversation(Conversation):
         self._registrar = registrar
         self._tag = uuid4().hex[:12]
         self._begun = True
+        self._length: int | None = None
 
     def step(self) -> bool:
         message = self._next_message()
@@ -182,14 +183,20 @@ class _SipConversation(Conversation):
         self._registrar.counters.timed_out += 1
 
     def _next_message(self) -> SipMessage | None:
-        while self.received.startswith((b"\r", b"\n")):
-            del self.received[:1]  # a keep-alive
-        length = frame_length(bytes(self.received[:MAX_HEADERS]))
+        length = self._message_length()
         if length is None or len(self.received) < length:
             return None
-        message = SipMessage.parse(bytes(self.received[:length]))
+        message, self._length = SipMessage.parse(bytes(self.received[:length])), None
         del self.received[:length]
         return message
+
+    def _message_length(self) -> int | None:
+        """Tell the length of the next message, worked out once: its body may come in thousands of pieces."""
+        if self._length is None:
+            keep_alives = len(self.received) - len(self.received.lstrip(b"\r\n"))
+            del self.received[:keep_alives]
+            self._length = frame_length(bytes(self.received[:MAX_HEADERS]))
+        return self._length
 
     def _answer(self, message: SipMessage) -> Response:
         if not message.start.startswith("REGISTER "):
