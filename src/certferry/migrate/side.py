@@ -157,7 +157,7 @@ class SideView:
         return False if any(file.is_missing for file in files) else None
 
     def flash(self, device: str) -> Flash:
-        """Return what ``device`` holds while it lives in this cluster; raise ``MalformedError`` for a broken list."""
+        """Return what ``device`` holds while it lives in this cluster, broken lists as they are."""
         config, signed = self.configuration(device) or (None, False)
         return Flash(self.trust_list(Kind.CTL, device), self.trust_list(Kind.ITL, device), config, signed)
 
