@@ -143,7 +143,7 @@ async def test_verify_sees_that_nginx_serves_another_file_than_dnsmasq(both: Bot
     assert ["ITLFile.tlv" in check.evidence for check in differing] == [True]
 
 
-def test_the_command_line_ends_with_0_4_and_5(both: Both) -> None:
+def test_the_command_line_ends_with_0_4_and_5(both: Both, tmp_path: Path) -> None:
     source, destination = both
     for side in both:
         side.serve_tftp()
@@ -169,8 +169,11 @@ def test_the_command_line_ends_with_0_4_and_5(both: Both) -> None:
     assert (code, told["ok"], len(told["phones"])) == (5, True, 4)
     code, told = command("verify", "--device", DEVICE, "--option150", destination.address)
     assert (code, told["ok"]) == (0, True)
-    code, told = command("verify", "--device", DEVICE, "--option150", source.address)
+    page = tmp_path / "board.html"
+    code, told = command("verify", "--device", DEVICE, "--option150", source.address, "--report", str(page))
     assert (code, told["ok"]) == (4, False)
+    assert page.read_text().startswith("<!doctype html>")
+    assert DEVICE in page.read_text()
 
 
 def test_phones_of_a_csv_are_rehearsed_and_each_decision_is_told(both: Both, tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from certferry.cli.files import read_text
+from certferry.cli.files import read_text, write_file
 from certferry.cli.output import Output
 from certferry.cluster.phones import device_name, parse_csv
 from certferry.migrate.place import HTTP_PORT, TVS_PORT, Place
 from certferry.migrate.rehearse import Rehearsed, choose_phones
+from certferry.migrate.report import render_html
 from certferry.migrate.result import PhoneResult, Verification
 
 _PLACE = "HOST[:PORT]|FOLDER"
@@ -38,6 +39,9 @@ ModelOption = Annotated[str, typer.Option("--model", help="Model of phones whose
 HttpPortOption = Annotated[int, typer.Option("--http-port", help="Port of the file service over HTTP.")]
 TvsPortOption = Annotated[int, typer.Option("--tvs-port", help="TVS port where no configuration names one.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for TVS and HTTP.")]
+ReportOption = Annotated[
+    str | None, typer.Option("--report", metavar="FILE.html", help="Also write one page for the change board.")
+]
 DEFAULT_MODEL, DEFAULT_TIMEOUT = "8861", 5.0
 
 
@@ -77,6 +81,13 @@ def print_result(out: Output, result: Verification, *, everything: bool = True) 
         ("phone", "outcome", "step", "reason"), [(p.device, p.outcome, p.step, p.reason) for p in result.phones[:100]]
     )
     out.text(f"\n{summary(result)}")
+
+
+def write_report(out: Output, result: Verification, to: str | None) -> None:
+    """Write the page for the change board where it was asked for."""
+    if to:
+        write_file(to, render_html(result).encode())
+        out.say(f"Wrote {to}, one page for the change board.")
 
 
 def summary(result: Verification) -> str:

@@ -16,6 +16,7 @@ from certferry.cli.migration_options import (
     HttpPortOption,
     ModelOption,
     PhonesOption,
+    ReportOption,
     SourceOption,
     TimeoutOption,
     TvsPortOption,
@@ -23,6 +24,7 @@ from certferry.cli.migration_options import (
     phones_of,
     places,
     print_result,
+    write_report,
 )
 from certferry.cli.options import JsonOption, output
 from certferry.migrate.gather import Looking, Reach
@@ -43,6 +45,7 @@ def rehearse(
     http_port: HttpPortOption = HTTP_PORT,
     tvs_port: TvsPortOption = TVS_PORT,
     timeout: TimeoutOption = DEFAULT_TIMEOUT,
+    report: ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let virtual phones take the source's files and boot against the destination; nothing changes anywhere.
@@ -58,5 +61,6 @@ def rehearse(
         for phone in result.phones:
             explain(out, phone)
     print_result(out, result, everything=explained)
+    write_report(out, result, report)
     if result.exit_code:
         raise typer.Exit(result.exit_code)

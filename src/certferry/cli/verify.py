@@ -18,12 +18,14 @@ from certferry.cli.migration_options import (
     HttpPortOption,
     ModelOption,
     PhonesOption,
+    ReportOption,
     SourceOption,
     TimeoutOption,
     TvsPortOption,
     phones_of,
     places,
     print_result,
+    write_report,
 )
 from certferry.cli.options import JsonOption, output
 from certferry.migrate.gather import Looking, Reach
@@ -61,6 +63,7 @@ def verify(
     http_port: HttpPortOption = HTTP_PORT,
     tvs_port: TvsPortOption = TVS_PORT,
     timeout: TimeoutOption = DEFAULT_TIMEOUT,
+    report: ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check everything that decides whether phones will migrate; nothing changes anywhere.
@@ -75,6 +78,7 @@ def verify(
     now = datetime.now(UTC).replace(microsecond=0)
     result = uvloop.run(run_verification(here, there, wanted, looking, now=now, wish=wish))
     print_result(out, result, everything=not brief)
+    write_report(out, result, report)
     if result.exit_code:
         raise typer.Exit(result.exit_code)
 

@@ -7,7 +7,7 @@ is left is *unknown*.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certferry.errors import MalformedError
@@ -152,7 +152,8 @@ def _judge(phone: Rehearsed, device: Device, outcome: Outcome, held: Journal, *,
     elif phone.made_up and outcome.code is Code.CONFIG_MISSING:
         verdict, code = "unknown", "rehearsal.made-up"
         reason = "it would take the destination's lists; whether the destination knows the real phones was not asked"
-    journal = (*held, *device.journal, *holding(device.flash, "after: it would hold", device.journal[-1].at))
+    boot = tuple(replace(entry, text=reason) if entry.text == outcome.reason else entry for entry in device.journal)
+    journal = (*held, *boot, *holding(device.flash, "after: it would hold", device.journal[-1].at))
     return PhoneResult(phone.device, verdict, str(outcome.step), code, reason, journal)
 
 
