@@ -227,9 +227,12 @@ async def test_headers_are_read_once_however_many_pieces_the_body_comes_in(
     plain: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[int | None] = []
-    monkeypatch.setattr(
-        registrar_module, "frame_length", lambda data: measured.append(frame_length(data)) or measured[-1]
-    )
+
+    def measure(data: bytes) -> int | None:
+        measured.append(frame_length(data))
+        return measured[-1]
+
+    monkeypatch.setattr(registrar_module, "frame_length", measure)
     message = SipMessage("OPTIONS sip:x SIP/2.0", (("Call-ID", "1"),), b"x" * 200).encode()
     reader, writer = await asyncio.open_connection(*plain.address)
     writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
