@@ -20,6 +20,8 @@ BACKLOG = 2048
 SHUTDOWN_TIMEOUT = 2.0
 """Seconds a peer has to answer the end of a TLS session."""
 _OUT_OF_FILES_PAUSE = 0.05
+_TURN = 16
+"""Messages of one peer that are answered before all others have theirs: a peer may send thousands in one piece."""
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ class Conversation(asyncio.Protocol, ABC):
         self._patience = patience
         self._deadline: asyncio.TimerHandle | None = None
         self._paused = False
+        self._has_turn = False
 
     @abstractmethod
     def step(self) -> bool:
@@ -88,21 +91,46 @@ class Conversation(asyncio.Protocol, ABC):
     def pause_writing(self) -> None:
         """Take no more from a peer that does not read its answers."""
         self._paused = True
-        self.transport.pause_reading()
+        self._bound_reading()
 
     def resume_writing(self) -> None:
         """Go on with a peer that has read its answers."""
         self._paused = False
-        self.transport.resume_reading()
         self._proceed()
 
     def _proceed(self) -> None:
+        """Answer one turn of messages; what is left waits until every other peer has had its turn."""
+        if self._has_turn:
+            return
         try:
-            while not self._paused and not self.transport.is_closing() and self.step():
-                pass
+            self._has_turn = self._answer_a_turn()
         except MalformedError:
             self.malformed()
             self.transport.abort()
+            return
+        if self._has_turn:
+            asyncio.get_running_loop().call_soon(self._take_turn)
+        self._bound_reading()
+
+    def _answer_a_turn(self) -> bool:
+        """Answer what is whole and say whether there may be more."""
+        return all(self._takes_answers() and self.step() for _ in range(_TURN))
+
+    def _takes_answers(self) -> bool:
+        return not (self._paused or self.transport.is_closing())
+
+    def _take_turn(self) -> None:
+        self._has_turn = False
+        self._proceed()
+
+    def _bound_reading(self) -> None:
+        """Read on only when everything that came is answered, so that little is held for anybody."""
+        if self.transport.is_closing():
+            return
+        if self._paused or self._has_turn:
+            self.transport.pause_reading()
+        elif not self.transport.is_reading():
+            self.transport.resume_reading()
 
     def _give_up(self) -> None:
         self.late()
