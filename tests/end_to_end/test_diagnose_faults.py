@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from certferry.lab.faults import FAULTS, Fault, witness
+from certferry.lab.faults import FAULTS
 from certferry.lab.keys import PooledKeys
+from certferry.lab.witness import Fault, witness
 from certferry.migrate.diagnose import diagnose
 from certferry.migrate.report import render_html, render_json
 

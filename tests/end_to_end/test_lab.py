@@ -1,8 +1,10 @@
 """The lab: clusters, servers and phones on loopback that come up, work together, and leave nothing behind."""
 
 import asyncio
+import json
 import socket
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,7 +174,6 @@ async def test_nodes_in_processes_of_their_own_serve_a_change_and_end_with_the_l
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the lab takes the refusal that 'serve --json' prints for the line that says it is ready")
 async def test_nodes_in_a_process_that_cannot_start_are_told_with_the_log(tmp_path: Path, key_pool: PooledKeys) -> None:
     async with Lab(tmp_path, keys=key_pool, in_processes=True) as lab:
         cluster = lab.create_cluster("source", "11.5.1", nodes=1)
@@ -244,3 +245,19 @@ async def test_phones_the_source_does_not_know_stop_the_demonstration(
     monkeypatch.setattr(Lab, "add_phones", lambda *_args, **_options: [Phone("SEP0123456789AB")])
     with pytest.raises(PreconditionError, match="1 phones did not register at the source: SEP0123456789AB"):
         await run(tmp_path, key_pool)
+
+
+@pytest.mark.slow
+async def test_nodes_end_with_the_process_that_started_them(tmp_path: Path, key_pool: PooledKeys) -> None:
+    async with Lab(tmp_path, keys=key_pool) as lab:
+        cluster = lab.create_cluster("source", "11.5.1", nodes=1)
+    place = str(cluster.location.folder)
+    serving = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "certferry", "serve", "--cluster", place, "--json", "--until-eof",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert serving.stdin is not None
+    assert serving.stdout is not None
+    assert json.loads(await serving.stdout.readline())["ready"]
+    serving.stdin.close()
+    assert await asyncio.wait_for(serving.wait(), 30) == 0

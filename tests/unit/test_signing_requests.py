@@ -120,7 +120,9 @@ class TestTheAnswer:
 
     def test_is_refused_while_its_ca_is_not_in_the_store(self, cluster: Cluster, root: Authority) -> None:
         answer = root.sign(cluster.request_certificate(Purpose.TOMCAT))
-        with pytest.raises(ChainIncompleteError, match=r"CN=Example Root CA.*is not in tomcat-trust") as refused:
+        with pytest.raises(
+            ChainIncompleteError, match=r"CN=Example Root CA.*is not in tomcat-trust as an authority"
+        ) as refused:
             cluster.install_certificate(Purpose.TOMCAT, answer)
         assert "--store tomcat-trust" in refused.value.remedy
         assert cluster.identity(Purpose.TOMCAT).certificate.is_self_signed

@@ -122,6 +122,8 @@ def _ssh_failures(settings: SftpSettings, check: HostKeyCheck) -> Iterator[None]
         raise ConnectionDroppedError(f"{place} closed the connection before the login") from error
     except asyncssh.Error as error:
         raise NotAnSshServerError(f"{place}: {error.reason}") from error
+    except UnicodeError as error:
+        raise UnreachableError(f"{settings.host!r} is no host name: {error}") from error
     except ValueError as error:
         raise AlgorithmsError(f"the algorithm lists cannot be used: {error}") from error
 

@@ -189,7 +189,7 @@ def import_(
             return await importing.plan(
                 opened, exchange, _types(kind), now=datetime.now(UTC), wrapping=wrapping,
                 expect=dict(_pair(text) for text in expect or ()), foreign=[_foreign(text) for text in foreign or ()],
-                accept_unsigned=accept_unsigned or bool(foreign), progress=report, wait=wait,
+                accept_unsigned=accept_unsigned, progress=report, wait=wait,
             )  # fmt: skip
 
     made = _exchange(opened, work, passwords=pkcs12_password_file or ())

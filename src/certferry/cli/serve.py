@@ -32,6 +32,9 @@ def serve(
     allow_tls10: Annotated[
         bool, typer.Option("--allow-tls10", help="Let 7900 phones in, which know nothing above TLS 1.0.")
     ] = False,
+    until_eof: Annotated[
+        bool, typer.Option("--until-eof", help="End when standard input closes, too: with whoever started it.")
+    ] = False,
     worker: Annotated[str | None, typer.Option(hidden=True)] = None,
     cluster: ClusterOption = None,
     as_json: JsonOption = False,
@@ -44,13 +47,15 @@ def serve(
         told = _WorkersCluster.open(opened.location.folder)
         uvloop.run(_work(told, names, options, is_first=worker == "first"))
     elif workers == 1:
-        uvloop.run(_serve(out, opened, names, options))
+        uvloop.run(_serve(out, opened, names, options, until_eof=until_eof))
     else:
-        uvloop.run(_supervise(out, opened, names, options, workers))
+        uvloop.run(_supervise(out, opened, names, options, workers, until_eof=until_eof))
 
 
-async def _serve(out: Output, cluster: Cluster, names: Sequence[str], options: ServeOptions) -> None:
-    stopped = _on_signals()
+async def _serve(
+    out: Output, cluster: Cluster, names: Sequence[str], options: ServeOptions, *, until_eof: bool
+) -> None:
+    stopped = _on_signals(until_eof=until_eof)
     running = RunningCluster(cluster, names, options)
     listening = await running.start()
     try:
@@ -60,8 +65,10 @@ async def _serve(out: Output, cluster: Cluster, names: Sequence[str], options: S
         await running.close()
 
 
-async def _supervise(out: Output, cluster: Cluster, names: Sequence[str], options: ServeOptions, count: int) -> None:
-    stopped = _on_signals()
+async def _supervise(
+    out: Output, cluster: Cluster, names: Sequence[str], options: ServeOptions, count: int, *, until_eof: bool
+) -> None:
+    stopped = _on_signals(until_eof=until_eof)
     chosen = [word for name in names for word in ("--node", name)]
     tls = ["--allow-tls10"] if options.allow_tls10 else []
     place = str(cluster.location.folder)
@@ -83,8 +90,7 @@ class _WorkersCluster(Cluster):
 
 
 async def _work(cluster: Cluster, names: Sequence[str], options: ServeOptions, *, is_first: bool) -> None:
-    stopped = _on_signals()
-    asyncio.get_running_loop().add_reader(sys.stdin, _stop, stopped, ExitCode.DONE)
+    stopped = _on_signals(until_eof=True)
     if is_first:
         await _claim_ports(cluster, names, options)
     running = RunningCluster(cluster, names, options)
@@ -103,12 +109,14 @@ async def _claim_ports(cluster: Cluster, names: Sequence[str], options: ServeOpt
     await alone.close()
 
 
-def _on_signals() -> "asyncio.Future[ExitCode]":
+def _on_signals(*, until_eof: bool) -> "asyncio.Future[ExitCode]":
     """Learn of SIGTERM, the usual end, and of Ctrl-C."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[ExitCode] = loop.create_future()
     loop.add_signal_handler(signal.SIGTERM, _stop, stopped, ExitCode.DONE)
     loop.add_signal_handler(signal.SIGINT, _stop, stopped, ExitCode.INTERRUPTED)
+    if until_eof:
+        loop.add_reader(sys.stdin, _stop, stopped, ExitCode.DONE)
     return stopped
 
 

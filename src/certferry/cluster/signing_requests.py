@@ -139,7 +139,9 @@ def _chain(
         if issuer is None or len(chain) >= _LONGEST_CHAIN:
             store = TRUST_STORE_OF[purpose]
             remedy = f"Upload it first: certferry cert upload CA.pem --store {store}"
-            raise ChainIncompleteError(f"{last.issuer}, which signed {last.subject}, is not in {store}", remedy=remedy)
+            raise ChainIncompleteError(
+                f"{last.issuer}, which signed {last.subject}, is not in {store} as an authority", remedy=remedy
+            )
         chain.append(issuer)
         last = issuer
     return tuple(chain)

@@ -10,6 +10,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -200,12 +201,13 @@ class _InProcess:
         place = str(self._cluster.location.folder)
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "certferry", "serve", "--cluster", place, "--json",
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
+                sys.executable, "-m", "certferry", "serve", "--cluster", place, "--json", "--until-eof",
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
             )  # fmt: skip
         assert self._process.stdout is not None  # noqa: S101 -- asked for above
         ready = await asyncio.wait_for(self._process.stdout.readline(), _START_SECONDS)
-        if not ready:
+        if not json.loads(ready or b"{}").get("ready"):
+            await self.close()
             raise LabStartError(f"the nodes of {self._cluster.name} did not start; see {self._log}")
 
     async def settled(self) -> None:
@@ -218,4 +220,4 @@ class _InProcess:
         if self._process and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
-            await self._process.wait()
+            await self._process.communicate()
