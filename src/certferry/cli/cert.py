@@ -249,7 +249,7 @@ def read_certificates(file: Path) -> list[Certificate]:
         return [Certificate.parse(data)]
     try:
         return [Certificate.of(each) for each in x509.load_pem_x509_certificates(data)]
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise CertificateMalformedError(f"{file}: {error}") from error
 
 
