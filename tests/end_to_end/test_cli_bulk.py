@@ -11,9 +11,12 @@ import pytest
 
 from certferry.bulk.files import lock_name
 from certferry.bulk.lock import Lock, utc_now
+from certferry.cli.output import Output
 from certferry.cluster.cluster import Cluster
 from certferry.lab.keys import PooledKeys
 from certferry.serve.lab_sftp import LabSftp
+from certferry.trust.purpose import Purpose
+from certferry.wire.pkcs12 import Bundle, BundledCertificate
 from command_line import Background, Ended, certferry, loopback_cluster
 from openssh import needs_sshd, running_sshd
 
@@ -325,6 +328,36 @@ def test_a_pinned_signer_has_to_be_the_one_that_signed(exchanged: Site) -> None:
     assert (wrong.code, wrong.error["code"]) == (1, "bulk.signer-unexpected")
     assert exchanged.bulk("source", "import", "--plan", "--expect", "destination").code == 2
     assert exchanged.bulk("source", "import", "--plan", "--foreign", "file=cluster:nothing").code == 2
+
+
+@pytest.fixture
+def with_foreign_file(exchanged: Site) -> list[str]:
+    """A PKCS#12 of another product, with a password of its own, and how to import it."""
+    signer = Cluster.open(exchanged.folder / "destination").identity(Purpose.TVS).certificate
+    bundle = Bundle((BundledCertificate(signer, "pbx"),)).encode("sesame")
+    (exchanged.exchange / "pbx.p12").write_bytes(bundle)
+    return ["import", "--plan", "--accept-unsigned", "--foreign", "pbx.p12=pbx:tftp", "--json"]
+
+
+def test_a_file_with_another_password_is_opened_with_the_one_given(
+    exchanged: Site, with_foreign_file: list[str], tmp_path: Path
+) -> None:
+    refused = exchanged.bulk("source", *with_foreign_file)
+    assert (refused.code, refused.error["code"]) == (1, "bulk.file-password")
+    (tmp_path / "sesame").write_text("sesame\n")
+    opened = exchanged.bulk("source", *with_foreign_file, "--pkcs12-password-file", tmp_path / "sesame")
+    assert opened.code == 3
+    assert {change["from_cluster"] for change in opened.json["changes"]} >= {"pbx"}
+
+
+def test_on_a_terminal_its_password_is_asked_for(
+    exchanged: Site, with_foreign_file: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = iter(["wrong", "sesame"])
+    monkeypatch.setattr(Output, "can_ask", property(lambda _: True))
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: next(typed))
+    assert exchanged.bulk("source", *with_foreign_file).code == 3
+    assert next(typed, None) is None
 
 
 def test_a_lock_held_by_somebody_else_ends_with_6_and_can_be_broken(exchanged: Site) -> None:

@@ -1,12 +1,12 @@
 """How exchange files are locked and opened: passwords, and the PKCS#12 profile that all clusters can read."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from certferry.bulk.settings import DEFAULT_PKCS12_PASSWORD, SftpSettings
 from certferry.errors import Refusal
 from certferry.trust.release import Release
-from certferry.wire.pkcs12 import Bundle, BundledCertificate, Profile, parse
+from certferry.wire.pkcs12 import Bundle, BundledCertificate, Pkcs12PasswordError, Profile, parse
 
 LAST_LEGACY = Release(10, 5, 2)
 """Builds of 10.5(2) before 13900 cannot import what newer ones wrote (CSCuy43181, bulk 2); the release number
@@ -18,6 +18,12 @@ class BundleUnreadableError(Refusal):
 
     code = "bulk.file-unreadable"
     remedy = "Give the password of the file (--pkcs12-password-file), or export again on the cluster it belongs to."
+
+
+class BundlePasswordError(BundleUnreadableError):
+    """No password that was tried opens an exchange file."""
+
+    code = "bulk.file-password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +45,14 @@ class Wrapping:
         """Open the file ``name``; raise ``BundleUnreadableError`` when it does not parse whole."""
         try:
             return parse(data, [self.password, *self.other_passwords, DEFAULT_PKCS12_PASSWORD, None])
+        except Pkcs12PasswordError as error:
+            raise BundlePasswordError(f"{name}: {error}") from error
         except Refusal as error:
             raise BundleUnreadableError(f"{name}: {error}") from error
+
+    def with_password(self, password: str) -> "Wrapping":
+        """Return this with one password more to try when reading."""
+        return replace(self, other_passwords=(*self.other_passwords, password))
 
     def close(self, certificates: Iterable[BundledCertificate], releases: Iterable[Release]) -> bytes:
         """Write a file that every release taking part can read."""

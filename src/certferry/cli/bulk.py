@@ -15,13 +15,13 @@ from certferry.bulk.lock import WAIT_SECONDS, break_lock
 from certferry.bulk.origins import ForeignFile
 from certferry.bulk.settings import SftpSettings
 from certferry.bulk.transport import SftpExchange
-from certferry.bulk.wrapping import Wrapping
+from certferry.bulk.wrapping import BundlePasswordError, Wrapping
 from certferry.cli import bulk_sftp
 from certferry.cli.bulk_view import count_text, listing_json, offers, plan_json, show_plan
 from certferry.cli.exit_codes import ExitCode
 from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, open_cluster, output
 from certferry.cli.output import Output
-from certferry.cli.passwords import first_line
+from certferry.cli.passwords import bundle_password, first_line
 from certferry.cli.progress import progress_bars
 from certferry.cluster.cluster import Cluster
 from certferry.errors import UsageError
@@ -32,6 +32,8 @@ app = typer.Typer(help="Bulk Certificate Management: sftp, export, list, consoli
 app.command("sftp")(bulk_sftp.sftp)
 
 T = TypeVar("T")
+PASSWORD_TRIES = 3
+"""How often a file's password is asked for."""
 
 
 class CertificateType(StrEnum):
@@ -150,7 +152,7 @@ def consolidate(
                 accept_unsigned=accept_unsigned, progress=report, wait=wait,
             )  # fmt: skip
 
-    done = _exchange(opened, work, profile=profile, passwords=pkcs12_password_file or ())
+    done = _exchange(opened, work, profile=profile, passwords=pkcs12_password_file or (), out=out)
     files = [{"type": kind.value, "certificates": len(bundle)} for kind, bundle in done.files.items()]
     out.data({"files": files, "clusters": done.clusters, "unsigned": done.unsigned, "keys_ignored": done.keys_ignored})
     for name in done.keys_ignored:
@@ -192,7 +194,7 @@ def import_(
                 accept_unsigned=accept_unsigned, progress=report, wait=wait,
             )  # fmt: skip
 
-    made = _exchange(opened, work, passwords=pkcs12_password_file or ())
+    made = _exchange(opened, work, passwords=pkcs12_password_file or (), out=out)
     show_plan(out, made)
     if plan:
         out.data(plan_json(made))
@@ -272,16 +274,25 @@ def _exchange(
     *,
     profile: ProfileChoice = ProfileChoice.AUTO,
     passwords: Sequence[Path] = (),
+    out: Output | None = None,
 ) -> T:
+    """Do ``work`` on the exchange directory; with ``out``, ask for a file's password where it needs another."""
     settings = SftpSettings.load(opened)
     chosen = None if profile is ProfileChoice.AUTO else Profile[profile.name]
     wrapping = Wrapping.of(settings, [first_line(file) for file in passwords], chosen)
 
-    async def run() -> T:
+    async def run(wrapping: Wrapping) -> T:
         async with SftpExchange.opened(settings) as exchange:
             return await work(exchange, wrapping)
 
-    return asyncio.run(run())
+    for _ in range(PASSWORD_TRIES):
+        try:
+            return asyncio.run(run(wrapping))
+        except BundlePasswordError as refusal:
+            if out is None or not out.can_ask:
+                raise
+            wrapping = wrapping.with_password(bundle_password(out, refusal.sentence))
+    return asyncio.run(run(wrapping))
 
 
 async def _break_lock(exchange: SftpExchange, scope: str | None, *, wanted: bool) -> None:

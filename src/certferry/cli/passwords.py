@@ -40,6 +40,13 @@ def sftp_password(out: Output, file: Path | None, known: str) -> str:
     return asked
 
 
+def bundle_password(out: Output, why: str) -> str:
+    """Ask for the password of a PKCS#12 file that none of the known ones opens."""
+    out.say(why)
+    asked: str = typer.prompt("PKCS#12 password", hide_input=True, err=True)
+    return asked
+
+
 def first_line(file: Path) -> str:
     """Read a password file: its first line, without the line end; raises ``PasswordEmptyError``."""
     line = read_text(file).split("\n", 1)[0].rstrip("\r")
