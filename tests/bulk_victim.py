@@ -164,10 +164,10 @@ def main() -> None:
     paths = {key: Path(given[key]) for key in ("client_key", "known_hosts")}
     settings = SftpSettings(**{**given, **paths})
     found_clusters(folder)
-    step = 1
+    step, before = 1, None
     while True:
         asyncio.run(prepare(operation, folder, settings))
-        before = asyncio.run(look(folder, settings))
+        before = before or asyncio.run(look(folder, settings))  # it is the same each time
         if not killed(step, operation, folder, settings):
             break
         halfway = asyncio.run(look(folder, settings))
