@@ -14,7 +14,7 @@ from certferry.web.throttle import Throttle
 
 
 class ClusterUnknownError(UsageError):
-    """This server shows no cluster of that name."""
+    """No cluster of that name is shown by this server."""
 
     code = "web.cluster-unknown"
     remedy = "Start 'certferry web' with --other-cluster FOLDER for each cluster it is to show beside its own."
@@ -50,7 +50,7 @@ class WebContext:
 
     @property
     def clusters(self) -> Sequence[Cluster]:
-        """This publisher's cluster, then the others."""
+        """The publisher's own cluster, then the others."""
         return (self.cluster, *self.others.values())
 
     def named(self, name: str | None) -> Cluster:

@@ -9,6 +9,7 @@ import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -22,6 +23,7 @@ Progress = Callable[[str, int, int], None]
 Work = Callable[[Progress], Awaitable[Mapping[str, Any]]]
 MOST_KEPT = 500
 MOST_READING = 4
+MOST_THREADS = 32
 
 
 class JobRunningError(Refusal):
@@ -134,6 +136,8 @@ class Jobs:
         self._keys: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._readers = asyncio.Semaphore(MOST_READING)
+        # Threads of their own: jobs that wait for a dead server may not hold up who wants to log in.
+        self._threads = ThreadPoolExecutor(MOST_THREADS, "job")
         self.ended: dict[tuple[str, str], int] = {}
         """How many jobs ended, by kind and state."""
 
@@ -175,6 +179,7 @@ class Jobs:
         """Wait until every job ended: nothing is broken off half done."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
+        self._threads.shutdown()
 
     def _known(self, new: Job, key: str | None) -> Job | None:
         if key is not None and key in self._keys:
@@ -185,6 +190,8 @@ class Jobs:
         running = [job for job in self._jobs.values() if job.is_running and job.cluster == new.cluster]
         same = next((job for job in running if job.is_same_wish(new)), None)
         if same is not None:
+            if key is not None:
+                self._keys[key] = same.id
             return same
         busy = next((job for job in running if job.writes), None) if new.writes else None
         if busy is not None:
@@ -224,10 +231,11 @@ class Jobs:
             with acting_as(job.user):
                 return asyncio.run(_awaited(work(told)))
 
+        loop = asyncio.get_running_loop()
         if job.writes:
-            return await asyncio.to_thread(run)
+            return await loop.run_in_executor(self._threads, run)
         async with self._readers:
-            return await asyncio.to_thread(run)
+            return await loop.run_in_executor(self._threads, run)
 
 
 async def _awaited(work: Awaitable[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -128,19 +128,26 @@ def answer_defect(request: Request, error: Exception) -> Response:
 
 def answer(request: Request, refusal: Refusal, headers: Mapping[str, str] | None = None) -> Response:
     """Answer in JSON below /api, else with the pages' own page, or the login page where somebody has to log in."""
-    status = status_of(refusal)
     if not request.url.path.startswith(API) and hasattr(request.app.state, "refusal_page"):
-        return _page(request, refusal, status)
+        try:
+            return _page(request, refusal)
+        except Exception:
+            logger.exception("the page that tells of a refusal cannot be drawn")
+    return _in_json(refusal, headers)
+
+
+def _in_json(refusal: Refusal, headers: Mapping[str, str] | None = None) -> Response:
+    status = status_of(refusal)
     more = {"retry-after": str(refusal.seconds)} if hasattr(refusal, "seconds") else {}
     if status == HTTPStatus.UNAUTHORIZED:
         more["www-authenticate"] = "Bearer"
     return JSONResponse({"error": refusal_json(refusal)}, status, {**(headers or {}), **more})
 
 
-def _page(request: Request, refusal: Refusal, status: int) -> Response:
+def _page(request: Request, refusal: Refusal) -> Response:
     if refusal.code == "web.not-logged-in" and request.method == "GET":
         return RedirectResponse(f"/login?next={quote(request.url.path)}", HTTPStatus.SEE_OTHER)
-    response: Response = request.app.state.refusal_page(request, refusal, status)
+    response: Response = request.app.state.refusal_page(request, refusal, status_of(refusal))
     return response
 
 

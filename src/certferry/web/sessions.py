@@ -35,7 +35,7 @@ class Sessions:
         """Begin a session; return its id for the cookie, and the session."""
         self._drop_ended(now)
         own = [key for key, session in self._sessions.items() if session.user == user]
-        for key in own[: len(own) + 1 - MOST_OF_ONE_USER]:
+        for key in own[: max(0, len(own) + 1 - MOST_OF_ONE_USER)]:
             del self._sessions[key]
         identifier = secrets.token_urlsafe(32)
         session = Session(user, secrets.token_urlsafe(32), now, now)
