@@ -220,6 +220,8 @@ def test_the_published_procedure_goes_through_by_the_api_alone(
     for cluster in clusters.values():
         entry = cluster.history()[-1]
         assert (entry.actor, entry.action) == ("ann", "bulk import")
+        lines = [json.loads(line) for line in cluster.audit_lines()]
+        assert {"save-sftp", "accept-host-key", "bulk export"} <= {e["action"] for e in lines if e["actor"] == "ann"}
         cluster.verify_audit()
 
 

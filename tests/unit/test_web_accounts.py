@@ -11,7 +11,7 @@ import pytest
 
 from certferry.cluster import schema
 from certferry.cluster.accounts import Role, TokenUnknownError, UserUnknownError
-from certferry.cluster.acting import actor, acting_as
+from certferry.cluster.acting import acting_as, actor
 from certferry.cluster.cluster import Cluster
 from certferry.web.passwords import (
     LONGEST,

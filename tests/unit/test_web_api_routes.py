@@ -369,5 +369,3 @@ def test_the_description_is_complete(site: Site) -> None:
             assert "4XX" in operation["responses"]
     assert "HTTPValidationError" not in json.dumps(description)
     assert Store.PHONE_SAST_TRUST.value in json.dumps(description)
-
-

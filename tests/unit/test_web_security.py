@@ -173,6 +173,12 @@ async def test_a_removed_user_is_out_at_once_and_a_lowered_one_looks_only(site: 
         assert (await ann.get(SESSION)).status_code == 401
 
 
+async def test_a_new_password_ends_the_sessions_of_the_old_one(site: Site) -> None:
+    async with site.logged_in() as ann:
+        site.context.passwords.put_user("ann", Role.OPERATOR, "another-password")
+        assert (await ann.get(SESSION)).status_code == 401
+
+
 # --- CSRF
 
 
@@ -213,9 +219,7 @@ async def test_a_strange_page_cannot_log_anybody_in(site: Site) -> None:
 
 async def test_password_and_name_are_refused_in_the_same_words(site: Site) -> None:
     async with site.visitor() as stranger:
-        answers = [
-            await stranger.post(SESSION, json={"name": name, "password": "wrong"}) for name in ("ann", "nobody")
-        ]
+        answers = [await stranger.post(SESSION, json={"name": name, "password": "wrong"}) for name in ("ann", "nobody")]
     assert answers[0].json() == answers[1].json()
     assert {answer.status_code for answer in answers} == {401}
 

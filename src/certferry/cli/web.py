@@ -23,7 +23,7 @@ from certferry.web.server import WebServer, check_loopback, listen, tls_context
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8443
 
-app = typer.Typer(help="The pages and the API of a cluster, over HTTPS.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 users = typer.Typer(help="Who may use the pages and the API.")
 app.add_typer(users, name="user")
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
@@ -27,6 +28,26 @@ API_VERSION = "1"
 
 def create_app(context: WebContext) -> FastAPI:
     """Make the application that shows and administers ``context``'s clusters."""
+    app = _bare()
+    app.state.context = context
+    app.state.jobs = Jobs(context.clock)
+    app.state.plans = Plans()
+    app.state.visitor_key = secrets.token_bytes(32)
+    answer_refusals(app)
+    app.include_router(monitoring_router)
+    _add_pages(app)
+    if STATIC.is_dir():
+        app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(Armour, context=context)
+    return app
+
+
+def api_description() -> dict[str, Any]:
+    """Give the OpenAPI description, which is the same for every cluster."""
+    return _bare().openapi()
+
+
+def _bare() -> FastAPI:
     app = FastAPI(
         title="certferry",
         version=f"{API_VERSION} ({__version__})",
@@ -36,17 +57,7 @@ def create_app(context: WebContext) -> FastAPI:
         redoc_url=None,
         lifespan=_lifespan,
     )
-    app.state.context = context
-    app.state.jobs = Jobs(context.clock)
-    app.state.plans = Plans()
-    app.state.visitor_key = secrets.token_bytes(32)
-    answer_refusals(app)
-    app.include_router(monitoring_router)
     app.include_router(api_router, prefix="/api/v1")
-    _add_pages(app)
-    if STATIC.is_dir():
-        app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.add_middleware(Armour, context=context)
     return app
 
 

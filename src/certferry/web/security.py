@@ -69,6 +69,7 @@ class TooManyLoginsError(Refusal):
     """Too many logins were tried for one user or from one address."""
 
     code = "web.too-many-logins"
+    remedy = "Wait as long as you are told, five minutes at the most, then log in once."
 
     def __init__(self, seconds: int) -> None:
         super().__init__("too many logins were tried", remedy=f"Wait {seconds} seconds, then log in once.")
@@ -117,7 +118,9 @@ async def _identify(request: Request) -> User | None:
     if session is None:
         return None
     account = await asyncio.to_thread(context.cluster.accounts.find_user, session.user)
-    return User(account.name, account.role) if account else None
+    if account is None or account.password_hash != session.credential:
+        return None
+    return User(account.name, account.role)
 
 
 def bearer(request: Request) -> str | None:
@@ -198,7 +201,7 @@ async def log_in(request: Request, response: Response, name: str, password: str)
         raise LoginRefusedError("user name and password do not belong together")
     context.user_tries.forget(name)
     context.sessions.close(request.cookies.get(session_cookie(context)))
-    identifier, session = context.sessions.open(name, context.clock())
+    identifier, session = context.sessions.open(name, context.clock(), account.password_hash)
     request.state.session = session
     set_cookie(context, response, session_cookie(context), identifier)
     with acting_as(name):

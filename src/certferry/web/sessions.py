@@ -4,7 +4,7 @@ A session ends when it was idle too long, when it is old, when its user logs out
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -15,9 +15,13 @@ MOST_OF_ONE_USER = 20
 
 @dataclass(slots=True)
 class Session:
-    """One login. ``csrf`` is the token that every change asked for by its pages has to carry."""
+    """One login. ``csrf`` is the token that every change asked for by its pages has to carry.
+
+    ``credential`` is what the user logged in with, as it is kept; when that is replaced, the session is over.
+    """
 
     user: str
+    credential: str = field(repr=False)
     csrf: str
     begun: datetime
     seen: datetime
@@ -31,14 +35,14 @@ class Sessions:
         self._longest = longest
         self._sessions: dict[str, Session] = {}
 
-    def open(self, user: str, now: datetime) -> tuple[str, Session]:
+    def open(self, user: str, now: datetime, credential: str = "") -> tuple[str, Session]:
         """Begin a session; return its id for the cookie, and the session."""
         self._drop_ended(now)
         own = [key for key, session in self._sessions.items() if session.user == user]
         for key in own[: max(0, len(own) + 1 - MOST_OF_ONE_USER)]:
             del self._sessions[key]
         identifier = secrets.token_urlsafe(32)
-        session = Session(user, secrets.token_urlsafe(32), now, now)
+        session = Session(user, credential, secrets.token_urlsafe(32), now, now)
         self._sessions[_key(identifier)] = session
         return identifier, session
 

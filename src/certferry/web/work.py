@@ -116,6 +116,7 @@ def start_export(jobs: Jobs, cluster: Cluster, user: User, wish: ExchangeWish, k
 
         done = await in_directory(cluster, export)
         files = [{"name": name, "certificates": len(bundle)} for name, bundle in done.files.items()]
+        cluster.accounts.note("bulk export", {**wish.asked(), "files": len(files)})
         return {"files": files, "certificates": done.certificates, "signer_sha256": done.fingerprint}
 
     return jobs.start("export", cluster.name, user.name, work, asked=wish.asked(), key=key)
@@ -135,6 +136,7 @@ def start_consolidate(jobs: Jobs, cluster: Cluster, user: User, wish: ExchangeWi
 
         done = await in_directory(cluster, consolidate)
         files = [{"type": kind.value, "certificates": len(bundle)} for kind, bundle in done.files.items()]
+        cluster.accounts.note("bulk consolidate", {**wish.asked(), "clusters": list(done.clusters)})
         clusters, unsigned, ignored = list(done.clusters), list(done.unsigned), list(done.keys_ignored)
         return {"files": files, "clusters": clusters, "unsigned": unsigned, "keys_ignored": ignored}
 
@@ -179,6 +181,7 @@ def start_test(jobs: Jobs, cluster: Cluster, user: User, key: str | None, *, acc
         tried = await try_settings(SftpSettings.load(cluster), accept_new_host_key=accept_new_host_key)
         if tried.accepted_new_host_key:
             tried.settings.save(cluster)
+            cluster.accounts.note("accept-host-key", {"host": tried.settings.host, "host_key": tried.fingerprint})
         taken = tried.accepted_new_host_key
         return {"url": tried.settings.url, "host_key": tried.fingerprint, "accepted_new_host_key": taken}
 

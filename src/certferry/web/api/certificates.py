@@ -69,7 +69,7 @@ def trust(
     expires_before: AwareDatetime | None = None,
     text: SearchText = "",
     sort: Literal["name", "expiry", "store", "origin", "added"] = "store",
-    descending: bool = False,  # noqa: FBT001, FBT002 -- FastAPI makes query parameters of a function's parameters
+    descending: bool = False,
 ) -> Page[TrustAnswer]:
     """Find entries of the trust stores."""
     expiry = expires_before.astimezone(UTC) if expires_before else None
