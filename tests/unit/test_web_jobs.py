@@ -1,4 +1,4 @@
-"""Jobs: one at a time changes a cluster, the same wish is the same job, and each ends whatever becomes of its starter."""
+"""Jobs: one at a time changes a cluster, the same wish is the same job, and each ends whoever goes away."""
 
 import asyncio
 import threading

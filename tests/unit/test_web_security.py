@@ -195,7 +195,7 @@ async def test_a_new_password_ends_the_sessions_of_the_old_one(site: Site) -> No
 )
 async def test_what_a_strange_page_can_make_a_browser_send_is_refused(site: Site, headers: dict[str, str]) -> None:
     async with site.logged_in() as ann:
-        sent = {name: value.encode("latin-1") for name, value in headers.items()}
+        sent = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
         answer = await ann.put(PARAMETER, json={"value": "true"}, headers=sent)
         assert error_of(answer)["code"] == "web.csrf"
         assert site.cluster.parameters()["rollback-to-pre-8.0"] == "false"
@@ -285,7 +285,8 @@ async def test_a_token_that_may_look_changes_nothing(site: Site) -> None:
 @pytest.mark.parametrize("text", ["", "x", "certferry_00000000_x", "\xe9"])
 async def test_a_wrong_token_is_refused_even_beside_a_session(site: Site, text: str) -> None:
     async with site.logged_in() as ann:
-        answer = await ann.get(SESSION, headers={"authorization": f"Bearer {text}".encode("latin-1")})
+        sent = [(b"authorization", f"Bearer {text}".encode("latin-1"))]
+        answer = await ann.get(SESSION, headers=sent)
         assert (answer.status_code, error_of(answer)["code"]) == (401, "web.token-refused")
 
 
