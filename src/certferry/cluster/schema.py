@@ -153,6 +153,7 @@ certificate_text = Table(
     Column("sha256", String(64), primary_key=True),
     Column("subject", Text, nullable=False),
     Column("issuer", Text, nullable=False),
+    Column("searched", Text, nullable=False, comment="subject, issuer, serial, SHA-256"),
     Column("common_name", Text, nullable=False),
     Column("serial", String, nullable=False),
     Column("not_before", String, nullable=False),

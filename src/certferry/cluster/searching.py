@@ -97,7 +97,7 @@ class Searches:
 
     def find_trust(self, query: TrustQuery, part: Slice = Slice()) -> Found[TrustLine]:
         """Find entries of the trust stores."""
-        self._index_certificates()
+        self.prepare_searches()
         with self._database.read() as connection:
             return _find_trust(connection, query, part)
 
@@ -124,7 +124,7 @@ class Searches:
         table = schema.history
         with self._database.read() as connection:
             counted = func.json_array_length(table.c.changes).label("count")
-            rows, total = _slice(connection, select(table, counted), part, table.c.position.desc())
+            rows, total = _slice(connection, select(table, counted), part, table.c.position, table.c.position.desc())
         lines = (
             HistoryLine(r.id, datetime.fromisoformat(r.at), r.actor, r.action, r.count, r.details, r.undone)
             for r in rows
@@ -136,7 +136,7 @@ class Searches:
         table = schema.audit
         query = select(table.c.line).where(_contains(text, table.c.line))
         with self._database.read() as connection:
-            rows, total = _slice(connection, query, part, table.c.position.desc())
+            rows, total = _slice(connection, query, part, table.c.position, table.c.position.desc())
         return Found(tuple(row.line for row in rows), total)
 
     def counts(self) -> Mapping[str, int]:
@@ -145,7 +145,8 @@ class Searches:
         with self._database.read() as connection:
             return {name: _count(connection, table) for name, table in tables.items()}
 
-    def _index_certificates(self) -> None:
+    def prepare_searches(self) -> None:
+        """Copy what searches look at out of certificates that came since; a search does it too when it has to."""
         with self._database.read() as connection:
             known = inspect(connection).has_table(schema.certificate_text.name)
             if known and _count(connection, schema.certificate_text) == _count(connection, schema.certificate):
@@ -160,10 +161,12 @@ class Searches:
 
 
 def _text_row(certificate: Certificate) -> dict[str, object]:
+    searched = certificate.subject, certificate.issuer, certificate.serial_hex, certificate.sha256
     return {
         "sha256": certificate.sha256,
         "subject": certificate.subject,
         "issuer": certificate.issuer,
+        "searched": "\n".join(dict.fromkeys(searched)),
         "common_name": certificate.common_name,
         "serial": certificate.serial_hex,
         "not_before": certificate.not_before.isoformat(),
@@ -180,14 +183,13 @@ def _find_trust(connection: Connection, query: TrustQuery, part: Slice) -> Found
     for condition in _conditions(query):
         wanted = wanted.where(condition)
     column = wanted.selected_columns[_SORTS.get(query.sort, "store")]
-    rows, total = _slice(connection, wanted, part, column.desc() if query.descending else column, entry.c.id)
+    rows, total = _slice(connection, wanted, part, entry.c.id, column.desc() if query.descending else column)
     return Found(tuple(_trust_line(row) for row in rows), total)
 
 
 def _conditions(query: TrustQuery) -> Sequence[ColumnElement[bool]]:
     entry, text = schema.trust_entry, schema.certificate_text
-    searched = (text.c.subject, text.c.issuer, text.c.serial, text.c.sha256, entry.c.origin, entry.c.description)
-    conditions = [_contains(query.text, *searched)]
+    conditions = [_contains(query.text, text.c.searched, entry.c.origin, entry.c.description)]
     if query.store is not None:
         conditions.append(entry.c.store == query.store.value)
     if query.usage is not None:
@@ -215,17 +217,22 @@ def _trust_line(row: Any) -> TrustLine:
 
 
 def _contains(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:
-    """Match any column that contains ``text``; an empty text is in every column."""
+    """Match any column that contains ``text``; an empty text is in every column. SQLite's LIKE knows no letter case."""
     if not text:
         return true()
-    return or_(*(column.icontains(text, autoescape=True) for column in columns))
+    return or_(*(column.contains(text, autoescape=True) for column in columns))
 
 
 def _slice(
-    connection: Connection, query: Select[Any], part: Slice, *order: ColumnElement[Any]
+    connection: Connection, query: Select[Any], part: Slice, key: ColumnElement[Any], *order: ColumnElement[Any]
 ) -> tuple[Sequence[Any], int]:
-    total = connection.scalar(select(func.count()).select_from(query.subquery())) or 0
-    return connection.execute(query.order_by(*order).offset(part.skip).limit(part.limit)).all(), total
+    """Return the rows of one page, and how many there are: one pass over short rows, then the page's own rows."""
+    counted = query.with_only_columns(key, func.count().over()).order_by(*order, key)
+    found = connection.execute(counted.offset(part.skip).limit(part.limit)).all()
+    if not found:
+        return (), connection.scalar(select(func.count()).select_from(query.subquery())) or 0
+    rows = connection.execute(query.where(key.in_([row[0] for row in found])).order_by(*order, key)).all()
+    return rows, found[0][1]
 
 
 def _count(connection: Connection, table: Table) -> int:

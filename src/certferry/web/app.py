@@ -1,8 +1,9 @@
 """The application: API, pages, health and metrics around one publisher's cluster."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,10 +13,12 @@ from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from certferry import __version__
+from certferry.errors import Refusal
 from certferry.web.api import router as api_router
 from certferry.web.armour import Armour
 from certferry.web.context import WebContext
 from certferry.web.jobs import Jobs
+from certferry.web.monitoring import Expiries
 from certferry.web.monitoring import router as monitoring_router
 from certferry.web.refusals import answer_refusals
 from certferry.web.security import check_csrf
@@ -32,6 +35,7 @@ def create_app(context: WebContext) -> FastAPI:
     app.state.context = context
     app.state.jobs = Jobs(context.clock)
     app.state.plans = Plans()
+    app.state.expiries = Expiries()
     app.state.visitor_key = secrets.token_bytes(32)
     answer_refusals(app)
     app.include_router(monitoring_router)
@@ -73,5 +77,8 @@ def _add_pages(app: FastAPI) -> None:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    for cluster in app.state.context.clusters:
+        with suppress(Refusal):  # who asks will be told
+            await asyncio.to_thread(cluster.prepare_searches)
     yield
     await app.state.jobs.finish()

@@ -1,6 +1,6 @@
 """For machines that watch: /livez (the process answers), /readyz (its clusters can be read), /metrics (Prometheus)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.searching import Slice, TrustQuery
-from certferry.web.context import WebContext, context_of
+from certferry.web.context import context_of
 from certferry.web.jobs import Jobs
 
 PREFIX = "certferry"
@@ -39,27 +39,50 @@ def readyz(request: Request) -> PlainTextResponse:
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
     """Give the metrics in Prometheus' text format."""
+    state = request.app.state
+    clusters = context_of(request).clusters
+    text = state.expiries.text(clusters) + _text([*_counts(clusters), _ended(state.jobs)])
+    return Response(text, media_type=_CONTENT_TYPE)
+
+
+class Expiries:
+    """The ends of validity as text. Ten thousand certificates take half a second, so they are read anew on changes."""
+
+    def __init__(self) -> None:
+        self._versions: tuple[int, ...] = ()
+        self._text = b""
+
+    def text(self, clusters: Sequence[Cluster]) -> bytes:
+        """Give the text, as of the clusters' latest changes."""
+        versions = tuple(cluster.version() for cluster in clusters)
+        if versions != self._versions:
+            self._text = _text([_expiries(clusters)])
+            self._versions = versions
+        return self._text
+
+
+class _Gathered(Collector):
+    """Metrics that were gathered already, as the library wants them."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """Give them."""
+        return self._families
+
+
+def _text(families: Iterable[Metric]) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Watched(context_of(request), request.app.state.jobs))
-    return Response(generate_latest(registry), media_type=_CONTENT_TYPE)
+    registry.register(_Gathered(families))
+    return generate_latest(registry)
 
 
-class _Watched(Collector):
-    """What can be told of the clusters and of this server."""
-
-    def __init__(self, context: WebContext, jobs: Jobs) -> None:
-        self._context = context
-        self._jobs = jobs
-
-    def collect(self) -> Iterator[Metric]:
-        """Read everything anew."""
-        clusters = self._context.clusters
-        yield _expiries(clusters)
-        yield from _counts(clusters)
-        ended = CounterMetricFamily(f"{PREFIX}_jobs", "Jobs that ended.", labels=("kind", "state"))
-        for (kind, state), count in sorted(self._jobs.ended.items()):
-            ended.add_metric((kind, state), count)
-        yield ended
+def _ended(jobs: Jobs) -> Metric:
+    ended = CounterMetricFamily(f"{PREFIX}_jobs", "Jobs that ended.", labels=("kind", "state"))
+    for (kind, state), count in sorted(jobs.ended.items()):
+        ended.add_metric((kind, state), count)
+    return ended
 
 
 def _expiries(clusters: Sequence[Cluster]) -> Metric:
