@@ -45,11 +45,13 @@ def ask_regenerate(request: Request, context: Context, purpose: Purpose, node: s
 
 @router.post("/regenerate/{purpose}/{node}")
 async def regenerate(request: Request, context: Context, user: Operator, purpose: Purpose, node: str) -> Response:
-    """Make the new certificate once, then show the list."""
+    """Make the new certificate once, if the one that was shown is still in use, then show the list."""
     form = await read_form(request)
 
     def act() -> Outcome:
-        new, rebuilt = context.cluster.regenerate(purpose, node)
+        # What was shown is what is replaced: two administrators who decide at once make one new certificate.
+        shown = certificate_of(context.cluster, form["present"])
+        new, rebuilt = context.cluster.regenerate(purpose, node, replaces=shown)
         values = {"purpose": purpose, "node": node, "serial": new.certificate.serial_hex}
         return Outcome("done.regenerated", values, rebuilt)
 

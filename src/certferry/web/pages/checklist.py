@@ -90,8 +90,9 @@ def _state(fact: Fact, *, is_open: bool) -> State:
 def _facts(source: Side, destination: Side, verified: Mapping[str, Any] | None) -> Iterator[Fact]:
     yield _phones_known(source, destination)
     yield _rollback(source)
-    for side in (destination, source):
-        yield Fact("settings", _is_configured(side), {"cluster": side.name}, side.name, "/security/bulk")
+    for side, other in ((destination, source), (source, destination)):
+        holds = _is_configured(side) and (not _is_configured(other) or _shared(side) == _shared(other))
+        yield Fact("settings", holds, {"cluster": side.name}, side.name, "/security/bulk")
     for side in (destination, source):
         yield Fact("export", _exported(side), {"cluster": side.name}, side.name, "/security/bulk")
     yield Fact("consolidate", _consolidated(source, destination), {}, "", "/security/bulk")
@@ -118,6 +119,11 @@ def _rollback(source: Side) -> Fact:
 
 def _is_configured(side: Side) -> bool:
     return bool(side.cluster.setting("sftp.host"))
+
+
+def _shared(side: Side) -> tuple[str | None, ...]:
+    """What both clusters have to give alike."""
+    return tuple(side.cluster.setting(key) for key in ("sftp.host", "sftp.port", "sftp.directory"))
 
 
 def _exported(side: Side) -> bool | None:

@@ -46,6 +46,7 @@ async def read_form(request: Request) -> Form:
     for name, value in data.multi_items():
         if isinstance(value, UploadFile):
             files[name] = await value.read(LARGEST_FILE + 1)
+            await value.close()
             values[name] = value.filename or ""
         else:
             values[name] = value if name == "password" else value.strip()[:LONGEST_VALUE]

@@ -9,9 +9,12 @@ from starlette.responses import Response
 
 from certferry.cluster.cluster import Cluster
 from certferry.errors import Refusal
+from certferry.migrate.causes import find_cause
 from certferry.migrate.matrix import Matrix, build_matrix
+from certferry.migrate.record import code_of_check
 from certferry.migrate.report import render_html
 from certferry.migrate.result import Verification
+from certferry.trust.list_check import Check
 from certferry.web.context import WebContext, context_of
 from certferry.web.jobs import Job
 from certferry.web.pages.checklist import Side, checklist
@@ -118,6 +121,7 @@ async def show_job(request: Request, identifier: str) -> Response:
         matrices=matrices,
         limit=LISTED,
         column=lambda text: _column(request, text),
+        cause=lambda check: _cause(request, check),
     )
 
 
@@ -140,6 +144,14 @@ def _matrices(verification: Verification) -> list[tuple[str, Matrix]]:
 def _column(request: Request, text: str) -> str:
     say = words_of(request)
     return say(f"matrix.{text}") if say.has(f"matrix.{text}") else text
+
+
+def _cause(request: Request, check: Check) -> str:
+    """Tell the cause in Japanese: titles and remedies of checks are told in English only."""
+    if language_of(request) == "en" or check.verdict not in ("fail", "warn"):
+        return ""
+    cause = find_cause(code_of_check(check.id, check.title))
+    return cause.cause.of("ja") if cause else ""
 
 
 def _told(request: Request, job: Job) -> Told | None:
