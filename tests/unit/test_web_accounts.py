@@ -165,6 +165,11 @@ def test_a_user_is_added_listed_and_removed(cluster: Cluster, web: Callable[...,
     assert cluster.accounts.users() == ()
 
 
+def test_the_cluster_may_be_named_before_the_noun(cluster: Cluster) -> None:
+    place = cluster.location.folder
+    assert certferry("web", "--cluster", place, "--json", "user", "list").json == {"users": []}
+
+
 def test_no_password_is_ever_made_up(web: Callable[..., Any]) -> None:
     refused = web("user", "add", "eve", "--json")
     assert (refused.code, refused.error["code"]) == (2, "cli.password-missing")

@@ -224,6 +224,25 @@ async def test_password_and_name_are_refused_in_the_same_words(site: Site) -> No
     assert {answer.status_code for answer in answers} == {401}
 
 
+async def test_a_stranger_elsewhere_does_not_lock_a_user_out_at_once(site: Site) -> None:
+    transport = httpx.ASGITransport(site.app, client=("192.0.2.66", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="https://pub") as stranger:
+        for _ in range(6):
+            answer = await stranger.post(SESSION, json={"name": "ann", "password": "wrong"})
+        assert answer.status_code == 429
+    async with site.logged_in("ann") as ann:
+        assert (await ann.get(SESSION)).status_code == 200
+
+
+async def test_a_user_is_not_guessed_at_for_long_from_many_addresses(site: Site) -> None:
+    codes = []
+    for number in range(61):
+        transport = httpx.ASGITransport(site.app, client=(f"192.0.2.{number}", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="https://pub") as stranger:
+            codes.append((await stranger.post(SESSION, json={"name": "ann", "password": "wrong"})).status_code)
+    assert codes == [401] * 60 + [429]
+
+
 async def test_a_user_is_not_guessed_at_for_long(site: Site) -> None:
     async with site.visitor() as stranger:
         for _ in range(5):
@@ -280,6 +299,23 @@ async def test_a_token_that_may_look_changes_nothing(site: Site) -> None:
     async with site.with_token(Role.READ_ONLY) as program:
         assert (await program.get("/api/v1/cluster")).status_code == 200
         assert (await program.put(PARAMETER, json={"value": "true"})).status_code == 403
+
+
+async def test_a_token_may_no_more_than_its_maker_and_ends_with_them(site: Site) -> None:
+    async with site.with_token() as program:
+        account = site.cluster.accounts.find_user("ann")
+        assert account
+        site.cluster.accounts.put_user("ann", Role.READ_ONLY, account.password_hash)
+        assert (await program.get(SESSION)).json()["role"] == "read-only"
+        site.cluster.accounts.remove_user("ann")
+        assert (await program.get(SESSION)).status_code == 401
+        site.cluster.accounts.put_user("ann", Role.OPERATOR, account.password_hash)
+        assert (await program.get(SESSION)).status_code == 401
+
+
+async def test_a_token_made_with_a_token_has_the_same_maker(site: Site) -> None:
+    async with site.with_token() as program:
+        assert (await program.post("/api/v1/tokens", json={"name": "second"})).json()["created_by"] == "ann"
 
 
 @pytest.mark.parametrize("text", ["", "x", "certferry_00000000_x", "\xe9"])

@@ -10,7 +10,7 @@ import typer
 import uvloop
 
 from certferry.cli.exit_codes import ExitCode
-from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, open_cluster, output
+from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, given, open_cluster, output
 from certferry.cli.output import Output
 from certferry.cli.passwords import PasswordMissingError, first_line
 from certferry.cluster.accounts import Role
@@ -52,6 +52,7 @@ def web(
 ) -> None:
     """Serve the pages and the API until SIGTERM, with the publisher's tomcat certificate."""
     if context.invoked_subcommand is not None:
+        given.cluster, given.as_json = cluster or given.cluster, as_json or given.as_json
         return
     out, opened = output(as_json), open_cluster(cluster)
     if insecure_http:
@@ -132,7 +133,7 @@ def remove(
     cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a user in no more; sessions end at once."""
+    """Let a user in no more; their sessions and tokens end at once."""
     out, opened = output(as_json), open_cluster(cluster)
     confirm(out, f"Remove user {name} of {opened.name}?", yes=yes)
     opened.accounts.remove_user(name)

@@ -87,8 +87,9 @@ class Accounts:
             connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
 
     def remove_user(self, name: str) -> None:
-        """Forget a user; raises ``UserUnknownError``."""
+        """Forget a user with the tokens they made; raises ``UserUnknownError``."""
         with self._change("remove-user", {"user": name}) as connection:
+            connection.execute(delete(schema.web_token).where(schema.web_token.c.created_by == name))
             gone = connection.execute(delete(schema.web_user).where(schema.web_user.c.name == name))
             if gone.rowcount == 0:
                 raise UserUnknownError(f"there is no user {name!r}")

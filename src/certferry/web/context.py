@@ -32,6 +32,10 @@ def _by_address() -> Throttle:
     return Throttle(30, timedelta(minutes=5))
 
 
+def _by_name() -> Throttle:
+    return Throttle(60, timedelta(minutes=5))
+
+
 @dataclass(slots=True)
 class WebContext:
     """One server's world. ``https`` False is for tests on loopback: cookies are then not marked Secure."""
@@ -44,6 +48,7 @@ class WebContext:
     sessions: Sessions = field(default_factory=Sessions)
     user_tries: Throttle = field(default_factory=_by_user)
     address_tries: Throttle = field(default_factory=_by_address)
+    name_tries: Throttle = field(default_factory=_by_name)
 
     def __post_init__(self) -> None:
         self.passwords = Passwords(self.cluster.accounts)

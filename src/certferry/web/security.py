@@ -78,10 +78,11 @@ class TooManyLoginsError(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who asks, and what they may do."""
+    """Who asks, and what they may do. ``account`` is the user behind the name: of a token, who made it."""
 
     name: str
     role: Role
+    account: str
 
     @property
     def is_operator(self) -> bool:
@@ -110,17 +111,28 @@ async def optional_user(request: Request) -> User | None:
 async def _identify(request: Request) -> User | None:
     context = context_of(request)
     if (text := bearer(request)) is not None:
-        token = await asyncio.to_thread(check_token, context.cluster.accounts, text, context.clock())
-        if token is None:
-            raise TokenRefusedError("that is no token of this server")
-        return User(f"{token.created_by} (token {token.name})", token.role)
+        return await asyncio.to_thread(_user_of_token, context, text)
     session = session_of(request)
     if session is None:
         return None
     account = await asyncio.to_thread(context.cluster.accounts.find_user, session.user)
     if account is None or account.password_hash != session.credential:
         return None
-    return User(account.name, account.role)
+    return User(account.name, account.role, account.name)
+
+
+def _user_of_token(context: WebContext, text: str) -> User:
+    """Return who a token stands for: nobody once its maker is gone, and it may no more than they may now."""
+    accounts = context.cluster.accounts
+    token = check_token(accounts, text, context.clock())
+    maker = accounts.find_user(token.created_by) if token else None
+    if token is None or maker is None:
+        raise TokenRefusedError("that is no token of this server")
+    return User(f"{maker.name} (token {token.name})", min(token.role, maker.role, key=_power), maker.name)
+
+
+def _power(role: Role) -> int:
+    return list(Role).index(role)
 
 
 def bearer(request: Request) -> str | None:
@@ -199,14 +211,14 @@ async def log_in(request: Request, response: Response, name: str, password: str)
     account = await asyncio.to_thread(accounts.find_user, name)
     if account is None:
         raise LoginRefusedError("user name and password do not belong together")
-    context.user_tries.forget(name)
+    context.user_tries.forget(f"{name} from {address}")
     context.sessions.close(request.cookies.get(session_cookie(context)))
     identifier, session = context.sessions.open(name, context.clock(), account.password_hash)
     request.state.session = session
     set_cookie(context, response, session_cookie(context), identifier)
     with acting_as(name):
         await asyncio.to_thread(accounts.note, "login", {"from": address})
-    return User(account.name, account.role)
+    return User(account.name, account.role, account.name)
 
 
 def log_out(request: Request, response: Response) -> None:
@@ -219,7 +231,13 @@ def log_out(request: Request, response: Response) -> None:
 
 def _take_turn(context: WebContext, name: str, address: str) -> None:
     now = context.clock()
-    wait = context.address_tries.take(address, now) or context.user_tries.take(name, now)
+    tries = (
+        (context.address_tries, address),
+        # Whoever tries a user's name from elsewhere does not lock the user out at once.
+        (context.user_tries, f"{name} from {address}"),
+        (context.name_tries, name),
+    )
+    wait = next((wait for throttle, key in tries if (wait := throttle.take(key, now))), None)
     if wait:
         raise TooManyLoginsError(ceil(wait.total_seconds()))
 

@@ -24,7 +24,7 @@ def tokens(context: Context, _user: Operator) -> list[TokenAnswer]:
 def create(wanted: TokenRequest, context: Context, user: Operator) -> NewTokenAnswer:
     """Make a token; its text is in this answer and nowhere else."""
     life = timedelta(days=wanted.days) if wanted.days else None
-    token, text = make_token(wanted.name, wanted.role, user.name, context.clock(), life)
+    token, text = make_token(wanted.name, wanted.role, user.account, context.clock(), life)
     context.cluster.accounts.put_token(token)
     return NewTokenAnswer(**token_fields(token), token=text)
 
