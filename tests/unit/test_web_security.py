@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import httpx
 import pytest
-from fastapi.routing import APIRoute
+from fastapi import FastAPI
 
 from certferry.cluster.accounts import Role
 from certferry.web.app import create_app
@@ -116,10 +117,56 @@ async def test_a_defect_is_one_sentence_with_the_same_headers(site: Site, monkey
     assert "Traceback" not in answer.text
 
 
-def test_no_route_escapes_the_description(site: Site) -> None:
-    described = set(site.app.openapi()["paths"])
-    api = {route.path for route in site.app.routes if isinstance(route, APIRoute) and route.path.startswith("/api/")}
-    assert api <= described
+# --- every page
+
+
+def pages() -> list[tuple[str, str]]:
+    """Every method and address of the pages; they are in no description, so one is made here."""
+    app = FastAPI()
+    app.include_router(import_module("certferry.web.pages").router)
+    found = [
+        (method.upper(), re.sub(r"\{\w+\}", "none", path))
+        for path, methods in app.openapi()["paths"].items()
+        for method in methods
+    ]
+    assert len(found) > 20
+    return found
+
+
+DOORS = {"/", "/login", "/logout", "/language"}
+LOOKS = {"/migration/verify"}
+"""It changes nothing anywhere, and asks clusters alone that the server was told to show."""
+EVERY_PAGE = [page for page in pages() if page[1] not in DOORS]
+
+
+async def test_a_stranger_is_led_to_the_login_from_every_page(site: Site) -> None:
+    async with site.visitor() as stranger:
+        for method, path in EVERY_PAGE:
+            answer = await stranger.request(method, path)
+            assert (path, answer.status_code) == (path, 303)
+            assert answer.headers["location"].startswith("/login")
+            assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+
+
+async def test_who_may_look_changes_nothing_by_any_page(make_cluster: MakeCluster) -> None:
+    site = Site(make_cluster(nodes=1), {"destination": make_cluster("destination", nodes=1)})
+    before = site.cluster.version()
+    async with site.logged_in("bob") as bob:
+        for method, path in EVERY_PAGE:
+            answer = await bob.request(method, path, data={"csrf_token": bob.headers["x-csrf-token"]})
+            assert method == "GET" or path in LOOKS or (path, answer.status_code) == (path, 403)
+            assert (path, answer.status_code < 500) == (path, True)
+    assert site.cluster.version() == before
+    await site.ended()
+
+
+async def test_no_page_takes_a_change_that_no_page_of_this_server_asked_for(site: Site) -> None:
+    async with site.logged_in() as ann:
+        del ann.headers["x-csrf-token"]
+        for method, path in EVERY_PAGE:
+            if method != "GET":
+                answer = await ann.request(method, path, data={"csrf_token": "guessed"})
+                assert (path, answer.status_code) == (path, 403)
 
 
 # --- sessions
