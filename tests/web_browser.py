@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from argon2 import PasswordHasher
@@ -18,7 +19,12 @@ from certferry.web.context import WebContext
 from certferry.web.pages.language import Language, Words
 from certferry.web.server import WebServer, listen, tls_context
 
-playwright = pytest.importorskip("playwright.async_api", reason="Playwright is not installed")
+if TYPE_CHECKING:
+    from playwright import async_api as playwright
+else:
+    playwright = pytest.importorskip("playwright.async_api", reason="Playwright is not installed")
+__all__ = ["Desk", "Publisher", "Window", "at_a_desk", "needs_chromium", "playwright", "serving"]
+
 CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 ARGUMENTS = [
@@ -33,7 +39,7 @@ ARGUMENTS = [
 PASSWORD = "gates-of-dawn-1967"
 PICTURES = os.environ.get("CERTFERRY_PICTURES")
 """A folder: set, the tests leave a picture of each step there (``tools/take_pictures.sh``)."""
-LAPTOP = {"width": 1280, "height": 800}
+LAPTOP = playwright.ViewportSize(width=1280, height=800)
 
 
 @dataclass
@@ -83,7 +89,7 @@ class Window:
         await self.page.get_by_label(self.say("login.name")).fill(name)
         await self.page.get_by_label(self.say("login.password")).fill(PASSWORD)
         await self.page.get_by_role("button", name=self.say("login.submit")).click()
-        await self.page.wait_for_url("**/show/cluster")
+        await self.page.wait_for_url(f"{self.publisher.url}/show/cluster")
 
     async def press(self, key: str, **values: object) -> None:
         await self.page.get_by_role("button", name=self.say(key, **values), exact=True).click()
@@ -127,7 +133,7 @@ class Desk:
         )
         page = await context.new_page()
         opened = Window(page, publisher, Words(language))
-        page.on("console", lambda message: message.type == "error" and opened.faults.append(message.text))
+        page.on("console", lambda message: _note_error(opened, message))
         page.on("pageerror", lambda error: opened.faults.append(str(error)))
         page.on("request", lambda request: _note_stranger(opened, request.url))
         self.windows.append(opened)
@@ -138,6 +144,11 @@ class Desk:
         for window in self.windows:
             # A browser logs each answer above 400 as an error; forms with wrong fields are answered so on purpose.
             assert [each for each in window.faults if "status of 4" not in each] == []
+
+
+def _note_error(window: Window, message: "playwright.ConsoleMessage") -> None:
+    if message.type == "error":
+        window.faults.append(message.text)
 
 
 def _note_stranger(window: Window, url: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from typing import Any
 
 import httpx
 
@@ -106,16 +107,14 @@ class Reader:
     async def open(self, path: str) -> Drawn:
         return read(await self.client.get(path, follow_redirects=True))
 
-    async def send(self, drawn: Drawn, action: str, *, files: dict[str, bytes] | None = None, **typed: str) -> Drawn:
+    async def send(self, drawn: Drawn, action: str, *, files: Any = None, **typed: str) -> Drawn:
         """Fill in the form that goes to ``action`` and send it; follow to the page after it."""
         answer = await self.post(drawn, action, files=files, **typed)
         while answer.is_redirect:
             answer = await self.client.get(answer.headers["location"])
         return read(answer)
 
-    async def post(
-        self, drawn: Drawn, action: str, *, files: dict[str, bytes] | None = None, **typed: str
-    ) -> httpx.Response:
+    async def post(self, drawn: Drawn, action: str, *, files: Any = None, **typed: str) -> httpx.Response:
         """The same, but stay at the answer to the form itself."""
         values = drawn.form(action).values | {name.replace("_", "-"): value for name, value in typed.items()}
         values |= {"csrf_token": drawn.form(action).values["csrf_token"]}

@@ -1,4 +1,4 @@
-"""Certificate Management: find, show, download; generate, upload, regenerate and delete with what follows told first."""
+"""Certificate Management: find, show, download; changes with what follows told first."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,8 +8,8 @@ from cryptography import x509
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.values import TrustChange
 from certferry.trust.purpose import Purpose, Store
-from certferry.wire.certificate import Certificate
 from certferry.web.pages.certificate_list import Search, moment
+from certferry.wire.certificate import Certificate
 from conftest import MakeCertificate, MakeCluster
 from web_pages import Drawn, reading
 from web_site import Site
