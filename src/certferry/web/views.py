@@ -16,7 +16,7 @@ from certferry.cluster.searching import Found, HistoryLine, Slice, TrustLine
 from certferry.cluster.values import Identity, Phone
 from certferry.trust.list_check import signature_of
 from certferry.trust.purpose import Store
-from certferry.web import models
+from certferry.web import models, work_models
 from certferry.web.jobs import Job
 from certferry.wire.certificate import Certificate
 from certferry.wire.roles import Role, role_text
@@ -197,9 +197,9 @@ def phone_view(phone: Phone) -> models.PhoneShape:
     )
 
 
-def sftp_view(settings: SftpSettings) -> models.SftpAnswer:
+def sftp_view(settings: SftpSettings) -> work_models.SftpAnswer:
     """Describe the SFTP settings without their secrets."""
-    return models.SftpAnswer(
+    return work_models.SftpAnswer(
         host=settings.host,
         port=settings.port,
         user=settings.user,
@@ -210,9 +210,9 @@ def sftp_view(settings: SftpSettings) -> models.SftpAnswer:
     )
 
 
-def history_view(line: HistoryLine) -> models.HistoryAnswer:
+def history_view(line: HistoryLine) -> work_models.HistoryAnswer:
     """Describe a change of the trust stores."""
-    return models.HistoryAnswer(
+    return work_models.HistoryAnswer(
         id=line.id,
         at=line.at,
         actor=line.actor,
@@ -223,12 +223,12 @@ def history_view(line: HistoryLine) -> models.HistoryAnswer:
     )
 
 
-def audit_view(line: str) -> models.AuditAnswer:
+def audit_view(line: str) -> work_models.AuditAnswer:
     """Describe a line of the audit log."""
     entry: dict[str, Any] = json.loads(line)
     at, actor, action = (entry.pop(key) for key in ("at", "actor", "action"))
     entry.pop("previous")
-    return models.AuditAnswer(at=at, actor=actor, action=action, details=entry)
+    return work_models.AuditAnswer(at=at, actor=actor, action=action, details=entry)
 
 
 def token_fields(token: Token) -> dict[str, Any]:
@@ -243,6 +243,6 @@ def token_fields(token: Token) -> dict[str, Any]:
     }
 
 
-def job_view(job: Job) -> models.JobAnswer:
+def job_view(job: Job) -> work_models.JobAnswer:
     """Describe a job."""
-    return models.JobAnswer.model_validate(job.to_json())
+    return work_models.JobAnswer.model_validate(job.to_json())

@@ -1,8 +1,9 @@
 """/audit: who did what."""
 
 from certferry.web.api.shared import ChosenCluster, Part, SearchText, protected
-from certferry.web.models import AuditAnswer, AuditCheck, Page
+from certferry.web.models import Page
 from certferry.web.views import audit_view, page
+from certferry.web.work_models import AuditAnswer, AuditCheck
 
 router = protected("audit", "/audit")
 

@@ -9,21 +9,7 @@ from fastapi import Path
 from certferry.bulk.settings import SettingsMissingError, SftpSettings
 from certferry.bulk.trying import merge_settings
 from certferry.web.api.shared import ChosenCluster, Context, IdempotencyKey, Part, TheJobs, ThePlans, protected
-from certferry.web.models import (
-    ConsolidateRequest,
-    DirectoryAnswer,
-    ExchangeRequest,
-    HistoryAnswer,
-    ImportRequest,
-    JobAnswer,
-    Page,
-    PlanRequest,
-    SftpAnswer,
-    SftpRequest,
-    TestRequest,
-    UndoneAnswer,
-    UndoneChange,
-)
+from certferry.web.models import Page
 from certferry.web.security import Operator
 from certferry.web.views import history_view, job_view, page, sftp_view
 from certferry.web.work import (
@@ -34,6 +20,20 @@ from certferry.web.work import (
     start_import,
     start_plan,
     start_test,
+)
+from certferry.web.work_models import (
+    ConsolidateRequest,
+    DirectoryAnswer,
+    ExchangeRequest,
+    HistoryAnswer,
+    ImportRequest,
+    JobAnswer,
+    PlanRequest,
+    SftpAnswer,
+    SftpRequest,
+    TestRequest,
+    UndoneAnswer,
+    UndoneChange,
 )
 
 router = protected("bulk", "/bulk")

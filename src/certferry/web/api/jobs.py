@@ -11,8 +11,8 @@ from starlette.responses import StreamingResponse
 
 from certferry.web.api.shared import TheJobs, protected
 from certferry.web.jobs import Job
-from certferry.web.models import JobAnswer, JobsAnswer
 from certferry.web.views import job_view
+from certferry.web.work_models import JobAnswer, JobsAnswer
 
 router = protected("jobs", "/jobs")
 HEARTBEAT_SECONDS = 15.0

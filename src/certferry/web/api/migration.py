@@ -9,10 +9,10 @@ from certferry.migrate.report import render_html
 from certferry.migrate.result import Verification
 from certferry.web.api.shared import Context, IdempotencyKey, TheJobs, protected
 from certferry.web.jobs import JobUnknownError
-from certferry.web.models import JobAnswer, LookRequest
 from certferry.web.security import Operator
 from certferry.web.views import job_view
 from certferry.web.work import LookWish, start_look
+from certferry.web.work_models import JobAnswer, LookRequest
 
 router = protected("migration")
 LOOKS = ("verify", "rehearse")
