@@ -38,7 +38,8 @@ ARGUMENTS = [
 ]
 PASSWORD = "gates-of-dawn-1967"
 PICTURES = os.environ.get("CERTFERRY_PICTURES")
-"""A folder: set, the tests leave a picture of each step there (``tools/take_pictures.sh``)."""
+"""A folder: set, the tests leave a picture of each step there (``tools/take_pictures.py``)."""
+HIGHEST_PICTURE = 1300
 LAPTOP = playwright.ViewportSize(width=1280, height=800)
 
 
@@ -104,7 +105,10 @@ class Window:
         for scheme in ("light", "dark"):
             await self.page.emulate_media(color_scheme=scheme)
             path = Path(PICTURES) / f"{name}.{self.say.language}.{scheme}.png"
-            await self.page.screenshot(path=path, full_page=full, animations="disabled")
+            height = await self.page.evaluate("document.documentElement.scrollHeight") if full else LAPTOP["height"]
+            clip = playwright.FloatRect(x=0, y=0, width=LAPTOP["width"], height=min(height, HIGHEST_PICTURE))
+            part = {"full_page": True, "clip": clip} if full else {}
+            await self.page.screenshot(path=path, animations="disabled", **part)
         await self.page.emulate_media(color_scheme="light")
 
     async def overflows(self) -> Sequence[str]:

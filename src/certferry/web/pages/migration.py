@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from certferry.cluster.cluster import Cluster
+from certferry.cluster.searching import Slice, TrustQuery
 from certferry.errors import Refusal
 from certferry.migrate.causes import find_cause
 from certferry.migrate.matrix import Matrix, build_matrix
@@ -15,6 +16,7 @@ from certferry.migrate.record import code_of_check
 from certferry.migrate.report import render_html
 from certferry.migrate.result import Verification
 from certferry.trust.list_check import Check
+from certferry.trust.purpose import Store
 from certferry.web.context import WebContext, context_of
 from certferry.web.jobs import Job
 from certferry.web.pages.checklist import Side, checklist
@@ -74,11 +76,8 @@ async def _side(request: Request, cluster: Cluster) -> Side:
 
 def _foreign(cluster: Cluster) -> dict[str, int]:
     """Count the certificates of other clusters in each trust store."""
-    counted: dict[str, int] = {}
-    for entry in cluster.trust_entries():
-        if not entry.is_own:
-            counted[entry.store.value] = counted.get(entry.store.value, 0) + 1
-    return counted
+    counted = {store.value: cluster.find_trust(TrustQuery(store, "foreign"), Slice(0, 1)).total for store in Store}
+    return {store: count for store, count in counted.items() if count}
 
 
 def _last_verification(request: Request, source: Cluster, destination: Cluster) -> Job | None:

@@ -101,7 +101,7 @@ def _settings(cluster: Cluster, form: Form, password: str) -> SftpSettings:
 
 def _saved(cluster: Cluster, settings: SftpSettings, fingerprint: str) -> Outcome:
     settings.save(cluster)
-    cluster.accounts.note("sftp-settings", {"url": settings.url})
+    cluster.accounts.note("save-sftp", {"url": settings.url})
     return Outcome("done.settings", {"url": settings.url, "fingerprint": fingerprint})
 
 

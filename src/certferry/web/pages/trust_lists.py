@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from certferry.cluster.cluster import Cluster
+from certferry.cluster.searching import TrustQuery
 from certferry.trust.list_check import Check, Signature, check_list, find_signer, signature_of
 from certferry.trust.list_rules import MAXIMUM_CERTIFICATES
 from certferry.trust.purpose import Store
@@ -109,19 +110,20 @@ def download(context: Context, kind: Literal["CTL", "ITL"], node: str) -> Respon
 def _lists(cluster: Cluster, clusters: list[Cluster]) -> Iterator[ShownList]:
     wanted: list[tuple[Literal["CTL", "ITL"], str]] = [("CTL", CLUSTER)]
     wanted += [("ITL", node.name) for node in cluster.tftp_nodes()]
-    others = [(each.name, _signers(each)) for each in clusters if each.name != cluster.name]
+    others = [each for each in clusters if each.name != cluster.name]
     for kind, node in wanted:
         data = cluster.trust_list(kind, None if node == CLUSTER else node)
         if data:
             parsed = TrustList.parse(data)
-            key = (parsed.header.subject, parsed.header.serial)
-            yield ShownList(kind, node, data, parsed, tuple((name, key in known) for name, known in others))
+            vouched = tuple((each.name, _vouches(each, parsed)) for each in others)
+            yield ShownList(kind, node, data, parsed, vouched)
 
 
-def _signers(cluster: Cluster) -> frozenset[tuple[str, bytes]]:
-    """Return the subject and serial of everybody this cluster's TVS takes as a signer of trust lists."""
-    entries = cluster.trust_entries(Store.PHONE_SAST_TRUST)
-    return frozenset((entry.certificate.subject, entry.certificate.serial) for entry in entries)
+def _vouches(cluster: Cluster, trust_list: TrustList) -> bool:
+    """Whether a cluster's TVS takes the signer as one of trust lists: its certificate is in Phone-SAST-trust."""
+    header = trust_list.header
+    query = TrustQuery(Store.PHONE_SAST_TRUST, text=header.serial.hex().upper())
+    return any(line.subject == header.subject for line in cluster.find_trust(query).items)
 
 
 def _records(cluster: Cluster, shown: ShownList) -> Iterator[ShownRecord]:
