@@ -39,7 +39,7 @@ ARGUMENTS = [
 PASSWORD = "gates-of-dawn-1967"
 PICTURES = os.environ.get("CERTFERRY_PICTURES")
 """A folder: set, the tests leave a picture of each step there (``tools/take_pictures.py``)."""
-HIGHEST_PICTURE = 1300
+HIGHEST_PICTURE = 1700
 LAPTOP = playwright.ViewportSize(width=1280, height=800)
 
 
@@ -107,8 +107,7 @@ class Window:
             path = Path(PICTURES) / f"{name}.{self.say.language}.{scheme}.png"
             height = await self.page.evaluate("document.documentElement.scrollHeight") if full else LAPTOP["height"]
             clip = playwright.FloatRect(x=0, y=0, width=LAPTOP["width"], height=min(height, HIGHEST_PICTURE))
-            part = {"full_page": True, "clip": clip} if full else {}
-            await self.page.screenshot(path=path, animations="disabled", **part)
+            await self.page.screenshot(path=path, animations="disabled", full_page=full, clip=clip if full else None)
         await self.page.emulate_media(color_scheme="light")
 
     async def overflows(self) -> Sequence[str]:

@@ -19,15 +19,10 @@ STEPS = (
     "export-done-source",
     "consolidate-done",
     "import-plan-source",
-    "import-done-source",
     "bulk-full",
-    "console-before-verification",
     "verification",
     "console",
-    "certificates",
-    "trust-lists",
 )
-DARK = ("bulk-full",)
 
 
 def main() -> int:
@@ -41,8 +36,6 @@ def main() -> int:
         for language in ("en", "ja"):
             for step in STEPS:
                 shutil.copy(folder / f"{step}.{language}.light.png", IMAGES / f"{step}.{language}.png")
-            for step in DARK:
-                shutil.copy(folder / f"{step}.{language}.dark.png", IMAGES / f"{step}-dark.{language}.png")
     shutil.rmtree(folder)
     return code
 

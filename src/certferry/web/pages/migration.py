@@ -24,7 +24,7 @@ from certferry.web.pages.drawing import draw, go, told, words_of
 from certferry.web.pages.forms import read_form
 from certferry.web.pages.language import language_of
 from certferry.web.pages.once import new_key
-from certferry.web.pages.sentences import Told
+from certferry.web.pages.sentences import Told, tell
 from certferry.web.security import CurrentUser, current_user
 from certferry.web.work import LookWish, read_directory, start_look
 
@@ -142,7 +142,7 @@ def _matrices(verification: Verification) -> list[tuple[str, Matrix]]:
 
 def _column(request: Request, text: str) -> str:
     say = words_of(request)
-    return say(f"matrix.{text}") if say.has(f"matrix.{text}") else text
+    return say(f"matrix.{text}") if say.has(f"matrix.{text}") else tell(text, say.language)
 
 
 def _cause(request: Request, check: Check) -> str:
