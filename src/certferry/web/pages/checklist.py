@@ -7,12 +7,12 @@ step due again. What happens outside, in DHCP or at the phones, is the administr
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.parameters import ROLLBACK
 from certferry.cluster.values import Service
 from certferry.trust.purpose import PURPOSES_OF_TYPE, STORES_OF_TYPE, BulkType, Purpose, Store
+from certferry.web.pages.kept import DEVICES, HOLDINGS
 from certferry.wire.certificate import Certificate
 
 State = Literal["done", "next", "waiting", "by-hand", "unknown"]
@@ -107,20 +107,9 @@ def _facts(source: Side, destination: Side, verified: Mapping[str, Any] | None) 
 
 
 def _phones_known(source: Side, destination: Side) -> Fact:
-    here, there = _devices(source.cluster), _devices(destination.cluster)
+    here, there = DEVICES.of(source.cluster), DEVICES.of(destination.cluster)
     values = {"count": len(here), "missing": len(here - there), "cluster": destination.name}
     return Fact("phones", bool(here) and here <= there, values, destination.name, "/show/phones")
-
-
-_KEPT: WeakKeyDictionary[Cluster, tuple[int, frozenset[str]]] = WeakKeyDictionary()
-
-
-def _devices(cluster: Cluster) -> frozenset[str]:
-    """Name a cluster's phones, read anew only after a change: tens of thousands of them take their time."""
-    version, known = cluster.version(), _KEPT.get(cluster)
-    if known is None or known[0] != version:
-        known = _KEPT[cluster] = (version, frozenset(phone.device for phone in cluster.phones()))
-    return known[1]
 
 
 def _rollback(source: Side) -> Fact:
@@ -166,10 +155,12 @@ def _imported(here: Side, there: Side) -> Fact:
 
 def missing_certificates(here: Cluster, there: Cluster) -> set[tuple[Store, Certificate]]:
     """Return what an import of everything would still add to ``here`` from ``there``."""
+    held = HOLDINGS.of(here).held
     return {
         (store, identity.certificate)
         for identity in there.identities()
-        for store in set(_wanted(identity.purpose)) - set(_holders(here, identity.certificate))
+        for store in _wanted(identity.purpose)
+        if (store, identity.certificate.sha256) not in held
     }
 
 
@@ -177,11 +168,6 @@ def _wanted(purpose: Purpose) -> Iterator[Store]:
     for bulk_type, purposes in PURPOSES_OF_TYPE.items():
         if purpose in purposes:
             yield from STORES_OF_TYPE[bulk_type]
-
-
-def _holders(cluster: Cluster, certificate: Certificate) -> tuple[Store, ...]:
-    found = cluster.find_certificate(certificate.sha256)
-    return found[1] if found else ()
 
 
 def _verified(verified: Mapping[str, Any] | None) -> Fact:

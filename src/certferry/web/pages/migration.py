@@ -8,7 +8,6 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from certferry.cluster.cluster import Cluster
-from certferry.cluster.searching import Slice, TrustQuery
 from certferry.errors import Refusal
 from certferry.migrate.causes import find_cause
 from certferry.migrate.matrix import Matrix, build_matrix
@@ -16,12 +15,12 @@ from certferry.migrate.record import code_of_check
 from certferry.migrate.report import render_html
 from certferry.migrate.result import Verification
 from certferry.trust.list_check import Check
-from certferry.trust.purpose import Store
 from certferry.web.context import WebContext, context_of
 from certferry.web.jobs import Job
 from certferry.web.pages.checklist import Side, checklist
 from certferry.web.pages.drawing import draw, go, told, words_of
 from certferry.web.pages.forms import read_form
+from certferry.web.pages.kept import HOLDINGS
 from certferry.web.pages.language import language_of
 from certferry.web.pages.once import new_key
 from certferry.web.pages.sentences import Told, tell
@@ -52,7 +51,7 @@ async def console(request: Request, context: Context) -> Response:
         last=last,
         counts=await run_in_threadpool(lambda: {side.name: side.cluster.counts() for side in sides}),
         key=new_key(),
-        stores=await run_in_threadpool(lambda: {side.name: _foreign(side.cluster) for side in sides}),
+        stores=await run_in_threadpool(lambda: {side.name: HOLDINGS.of(side.cluster).foreign for side in sides}),
     )
 
 
@@ -72,12 +71,6 @@ async def _side(request: Request, cluster: Cluster) -> Side:
         return Side(cluster, await read_directory(cluster))
     except Refusal as refusal:
         return Side(cluster, None, "" if refusal.code == "bulk.settings-missing" else told(request, refusal).sentence)
-
-
-def _foreign(cluster: Cluster) -> dict[str, int]:
-    """Count the certificates of other clusters in each trust store."""
-    counted = {store.value: cluster.find_trust(TrustQuery(store, "foreign"), Slice(0, 1)).total for store in Store}
-    return {store: count for store, count in counted.items() if count}
 
 
 def _last_verification(request: Request, source: Cluster, destination: Cluster) -> Job | None:

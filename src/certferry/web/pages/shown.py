@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,12 +9,11 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from certferry.cluster.audit import AuditBrokenError
-from certferry.cluster.cluster import Cluster
-from certferry.cluster.searching import Slice
-from certferry.cluster.values import Node, NodeRole, Phone, Service
+from certferry.cluster.values import Node, NodeRole, Service
 from certferry.web.context import WebContext, context_of
 from certferry.web.pages.certificate_list import SIZES, Page, Search, moment, page_number, page_size, part_of
 from certferry.web.pages.drawing import draw, go, told
+from certferry.web.pages.kept import DEVICES
 from certferry.web.security import current_user
 
 router = APIRouter(prefix="/show", dependencies=[Depends(current_user)])
@@ -60,7 +58,7 @@ def phones(request: Request, context: Context) -> Response:
     text = query.get("text", "").strip()[:200]
     found = context.cluster.find_phones(_device_text(text), part=part_of(query))
     page = Page(found.items, page_number(query), page_size(query), found.total)
-    elsewhere = {name: _known_in(other, page.rows) for name, other in context.others.items()}
+    elsewhere = {name: DEVICES.of(other) for name, other in context.others.items()}
     return draw(request, "phones.html", page=page, text=text, sizes=SIZES, elsewhere=elsewhere)
 
 
@@ -68,11 +66,6 @@ def _device_text(text: str) -> str:
     """Let a MAC address be written with colons, dashes or dots."""
     plain = re.sub(r"[:.\-]", "", text)
     return plain if re.fullmatch(r"(?i)(sep)?[0-9a-f]{4,12}", plain) else text
-
-
-def _known_in(other: Cluster, phones: Iterable[Phone]) -> set[str]:
-    """Say which of these phones another cluster knows too."""
-    return {phone.device for phone in phones if other.find_phones(phone.device, part=Slice(0, 1)).total}
 
 
 @dataclass(frozen=True, slots=True)

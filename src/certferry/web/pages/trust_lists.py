@@ -111,11 +111,17 @@ def _lists(cluster: Cluster, clusters: list[Cluster]) -> Iterator[ShownList]:
     wanted: list[tuple[Literal["CTL", "ITL"], str]] = [("CTL", CLUSTER)]
     wanted += [("ITL", node.name) for node in cluster.tftp_nodes()]
     others = [each for each in clusters if each.name != cluster.name]
+    asked: dict[tuple[str, str, bytes], bool] = {}
     for kind, node in wanted:
         data = cluster.trust_list(kind, None if node == CLUSTER else node)
         if data:
             parsed = TrustList.parse(data)
-            vouched = tuple((each.name, _vouches(each, parsed)) for each in others)
+            for other in others:
+                key = (other.name, parsed.header.subject, parsed.header.serial)
+                asked[key] = asked[key] if key in asked else _vouches(other, parsed)
+            vouched = tuple(
+                (each.name, asked[each.name, parsed.header.subject, parsed.header.serial]) for each in others
+            )
             yield ShownList(kind, node, data, parsed, vouched)
 
 
