@@ -40,7 +40,7 @@ def every_command() -> dict[str, Any]:
 
 def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
     children = getattr(command, "commands", None)
-    if children is None:
+    if children is None or command.invoke_without_command:
         yield name, command
     for word, child in (children or {}).items():
         yield from _commands(f"{name} {word}", child)

@@ -130,7 +130,9 @@ def test_every_command_shown_is_one_that_can_be_typed(page: Path) -> None:
     for words in commands_in(page):
         if words[1].startswith("-") or page.name == "commands.md":
             continue
-        name = next((" ".join(words[:count]) for count in (3, 2) if " ".join(words[:count]) in every_command()), None)
+        name = next(
+            (" ".join(words[:count]) for count in (4, 3, 2) if " ".join(words[:count]) in every_command()), None
+        )
         assert name, words
         options = {word.split("=")[0] for word in words if word.startswith("--") and len(word) > 2}
         assert options <= options_of(name), words

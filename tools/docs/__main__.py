@@ -15,6 +15,7 @@ from pathlib import Path
 import commands
 import decision
 import refusals
+import rest_api
 import trust
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +24,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     **commands.BLOCKS,
     **decision.BLOCKS,
     **refusals.BLOCKS,
+    **rest_api.BLOCKS,
     **trust.BLOCKS,
 }
 

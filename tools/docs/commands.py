@@ -22,6 +22,8 @@ def every_command() -> Iterator[tuple[str, Any]]:
 def _below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
     for word, child in getattr(command, "commands", {}).items():
         if hasattr(child, "commands"):
+            if child.invoke_without_command:
+                yield f"{name} {word}", child
             yield from _below(f"{name} {word}", child)
         elif not child.hidden:
             yield f"{name} {word}", child

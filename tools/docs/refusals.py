@@ -23,6 +23,7 @@ _AREAS = {
     "serve": "running services",
     "trust": "releases and trust lists",
     "usage": "usage",
+    "web": "pages and API",
     "wire": "files and messages that are not what they claim to be",
 }
 

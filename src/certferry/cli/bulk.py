@@ -1,7 +1,6 @@
 """``certferry bulk``: the four buttons of Bulk Certificate Management, with a plan before and an undo after."""
 
 import asyncio
-import getpass
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -14,15 +13,17 @@ from certferry.bulk import consolidating, directory, exporting, importing
 from certferry.bulk.lock import WAIT_SECONDS, break_lock
 from certferry.bulk.origins import ForeignFile
 from certferry.bulk.settings import SftpSettings
+from certferry.bulk.telling import listing_json, plan_json
 from certferry.bulk.transport import SftpExchange
 from certferry.bulk.wrapping import BundlePasswordError, Wrapping
 from certferry.cli import bulk_sftp
-from certferry.cli.bulk_view import count_text, listing_json, offers, plan_json, show_plan
+from certferry.cli.bulk_view import count_text, offers, show_plan
 from certferry.cli.exit_codes import ExitCode
 from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, open_cluster, output
 from certferry.cli.output import Output
 from certferry.cli.passwords import bundle_password, first_line
 from certferry.cli.progress import progress_bars
+from certferry.cluster.acting import actor
 from certferry.cluster.cluster import Cluster
 from certferry.errors import UsageError
 from certferry.trust.purpose import BulkType
@@ -262,7 +263,7 @@ def remove_cluster(
     confirm(out, f"Remove what {name} exported from the directory?", yes=yes)
 
     async def work(exchange: SftpExchange, _wrapping: Wrapping) -> tuple[str, ...]:
-        return await exporting.remove_cluster(exchange, name, operator=getpass.getuser())
+        return await exporting.remove_cluster(exchange, name, operator=actor())
 
     removed = _exchange(opened, work)
     out.data({"removed": removed}, f"Removed {len(removed)} files of {name}. Consolidate again.")

@@ -3,16 +3,15 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from certferry.bulk.settings import Algorithms, SettingsMissingError, SftpSettings
-from certferry.bulk.transport import SftpExchange
+from certferry.bulk.settings import Algorithms
+from certferry.bulk.trying import merge_settings, try_settings
 from certferry.cli.addresses import check_host
 from certferry.cli.options import ClusterOption, JsonOption, open_cluster, output
 from certferry.cli.passwords import first_line, sftp_password
-from certferry.cluster.cluster import Cluster
 
 
 def sftp(
@@ -41,7 +40,7 @@ def sftp(
     opened = open_cluster(cluster)
     if host:
         check_host(host)
-    settings = _merged(opened, {"host": host, "port": port, "user": user, "directory": directory})
+    settings = merge_settings(opened, {"host": host, "port": port, "user": user, "directory": directory})
     if password_file:
         settings = replace(settings, client_key=None)
     settings = replace(
@@ -53,38 +52,13 @@ def sftp(
     )
     if settings.client_key is None:
         settings = replace(settings, password=sftp_password(out, password_file, settings.password))
-    tested, fingerprint, accepted = asyncio.run(_test(settings, accept_new_host_key=accept_new_host_key))
+    tried = asyncio.run(try_settings(settings, accept_new_host_key=accept_new_host_key))
+    tested, fingerprint = tried.settings, tried.fingerprint
     tested.save(opened)
-    if accepted:
+    if tried.accepted_new_host_key:
         out.say(f"Took over the host key {fingerprint}. Compare it with the server's own.")
-    saved = {"url": tested.url, "host_key": fingerprint, "accepted_new_host_key": accepted}
+    saved = {"url": tested.url, "host_key": fingerprint, "accepted_new_host_key": tried.accepted_new_host_key}
     out.data(saved, f"{tested.url} answers; host key {fingerprint}. Saved.")
-
-
-async def _test(settings: SftpSettings, *, accept_new_host_key: bool) -> tuple[SftpSettings, str, bool]:
-    exchange = await SftpExchange.connect(settings, accept_new_host_key=accept_new_host_key)
-    try:
-        await exchange.entries()
-        return exchange.settings, exchange.fingerprint, exchange.accepted_new_host_key
-    finally:
-        await exchange.close()
-
-
-def _merged(opened: Cluster, given: dict[str, Any]) -> SftpSettings:
-    wanted = {name: value for name, value in given.items() if value is not None}
-    try:
-        saved = SftpSettings.load(opened)
-    except SettingsMissingError:
-        blank = {"host": "", "user": "", "directory": ""}
-        return SftpSettings(**{**blank, **wanted})
-    return _without_strangers_secrets(replace(saved, **wanted), saved)
-
-
-def _without_strangers_secrets(merged: SftpSettings, saved: SftpSettings) -> SftpSettings:
-    """Forget what was meant for another server: its host key says nothing here, its password is not for this one."""
-    if (merged.host, merged.port) != (saved.host, saved.port):
-        merged = replace(merged, host_key="", password="")
-    return merged if merged.user == saved.user else replace(merged, password="")
 
 
 def _lasting(path: Path | None) -> Path | None:

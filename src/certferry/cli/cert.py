@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from cryptography import x509
 
 from certferry.cli.files import read_file, write_file
 from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, open_cluster, output
@@ -13,11 +12,10 @@ from certferry.cli.output import Output
 from certferry.cluster.certificate_search import CertificateNotFoundError, file_name, find_entry
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.trust_stores import TrustEntryOwnError
+from certferry.cluster.uploading import UploadTargetError, read_certificates, upload_trust
 from certferry.cluster.values import Identity, TrustChange, TrustEntry
-from certferry.errors import Refusal, UsageError
 from certferry.trust.purpose import Purpose, Store
-from certferry.trust.store_rules import HeldCertificate, decide
-from certferry.wire.certificate import Certificate, CertificateMalformedError
+from certferry.wire.certificate import Certificate
 
 app = typer.Typer(help="The certificates of a cluster and its trust stores.")
 
@@ -26,20 +24,6 @@ NodeOption = Annotated[str | None, typer.Option("--node", help="A node's name; t
 Reference = Annotated[
     str, typer.Argument(help="A purpose (CallManager, tomcat, ...) or, with --store, file name, serial, SHA-256 or CN.")
 ]
-
-
-class UploadTargetError(UsageError):
-    """An upload names no target, or two."""
-
-    code = "cert.upload-target"
-    remedy = "Give --store STORE for a trust certificate, or --purpose PURPOSE for the cluster's own."
-
-
-class UploadRefusedError(Refusal):
-    """The store's rules do not take the certificate."""
-
-    code = "cert.upload-refused"
-    remedy = "Give another certificate, or delete the one that stands against it first."
 
 
 @app.command("list")
@@ -179,7 +163,7 @@ def upload(
 
 
 def _upload_own(out: Output, opened: Cluster, file: Path, purpose: Purpose, node: str | None, *, yes: bool) -> None:
-    answer, *chain = read_certificates(file)
+    answer, *chain = read_certificates(read_file(file), str(file))
     told = opened.consequences(purpose, node)
     for sentence in told.sentences():
         out.say(sentence)
@@ -191,14 +175,8 @@ def _upload_own(out: Output, opened: Cluster, file: Path, purpose: Purpose, node
 
 def _upload_trust(out: Output, opened: Cluster, file: Path, store: Store, description: str) -> None:
     certificate = read_certificate(file)
-    held = [HeldCertificate(entry.certificate, entry.origin) for entry in opened.trust_entries(store)]
-    decision = decide(certificate, held, "upload", datetime.now(UTC))
-    if decision.action == "refuse":
-        raise UploadRefusedError(f"{file} does not go into {store}: {decision.reason}")
-    changes = [TrustChange("remove", store, displaced) for displaced in decision.displaced]
-    if decision.action != "skip":
-        changes.append(TrustChange("add", store, certificate, "upload", description))
-        opened.change_trust(changes, action="upload", details={"file": file.name, "store": store.value})
+    done = upload_trust(opened, certificate, store, file=file.name, description=description, now=datetime.now(UTC))
+    decision = done.decision
     result = {"action": decision.action, "store": store.value, "reason": decision.reason, **_certificate(certificate)}
     out.data(result, f"{decision.action}: {certificate.common_name} in {store} ({decision.reason})")
     for warning in decision.warnings:
@@ -240,17 +218,6 @@ def read_certificate(file: Path) -> Certificate:
     """Read a certificate file, PEM or DER."""
     data = read_file(file)
     return Certificate.from_pem(data) if b"-----BEGIN" in data else Certificate.parse(data)
-
-
-def read_certificates(file: Path) -> list[Certificate]:
-    """Read a certificate and what follows it: its chain, in a PEM file."""
-    data = read_file(file)
-    if b"-----BEGIN" not in data:
-        return [Certificate.parse(data)]
-    try:
-        return [Certificate.of(each) for each in x509.load_pem_x509_certificates(data)]
-    except (ValueError, x509.InvalidVersion) as error:
-        raise CertificateMalformedError(f"{file}: {error}") from error
 
 
 def _expiry(held: Identity | TrustEntry) -> datetime:

@@ -26,6 +26,7 @@ from certferry.cli import (
     trustlist_build,
     tvs,
     verify,
+    web,
 )
 from certferry.cli.ending import tell
 from certferry.cli.exit_codes import ExitCode
@@ -56,6 +57,7 @@ app.add_typer(bulk.app, name="bulk")
 app.add_typer(trustlist.app, name="trustlist")
 app.add_typer(tvs.app, name="tvs")
 app.add_typer(audit.app, name="audit")
+app.add_typer(web.app, name="web")
 
 
 def _version(value: bool) -> None:

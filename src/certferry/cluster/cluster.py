@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from getpass import getuser
 from pathlib import Path
 from typing import Self
 
@@ -29,6 +28,8 @@ from certferry.cluster import (
     trust_lists,
     trust_stores,
 )
+from certferry.cluster.accounts import Accounts
+from certferry.cluster.acting import actor
 from certferry.cluster.database import Database
 from certferry.cluster.founding import ClusterSpec, found
 from certferry.cluster.identities import OwnCertificate
@@ -43,6 +44,7 @@ from certferry.cluster.issuing import (
 )
 from certferry.cluster.location import ClusterLocation
 from certferry.cluster.sealing import Seal
+from certferry.cluster.searching import Searches
 from certferry.cluster.values import (
     CallManagerGroup,
     HistoryEntry,
@@ -67,7 +69,7 @@ def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-class Cluster:
+class Cluster(Searches):
     """A cluster, opened. Safe to use from several threads and processes; each call is its own transaction."""
 
     def __init__(
@@ -164,8 +166,13 @@ class Cluster:
         with self._database.read() as connection:
             return identities.read_key(connection, self._seal, identity)
 
-    def regenerate(self, purpose: Purpose, node: str | None = None) -> tuple[Identity, tuple[str, ...]]:
-        """Make a new key and self-signed certificate; return it and the trust lists that were rebuilt."""
+    def regenerate(
+        self, purpose: Purpose, node: str | None = None, *, replaces: Certificate | None = None
+    ) -> tuple[Identity, tuple[str, ...]]:
+        """Make a new key and self-signed certificate; return it and the trust lists that were rebuilt.
+
+        With ``replaces``, only if that is the present one; raises ``CertificateReplacedError``.
+        """
         old = self.identity(purpose, node)
         maker = self.node(old.node) if old.node else self.publisher
         with self._database.read() as connection:
@@ -175,6 +182,7 @@ class Cluster:
         details = {"purpose": purpose.value, "node": maker.name, "before": old.certificate.sha256}
         details["after"] = new.identity.certificate.sha256
         with self._change("regenerate", details) as connection:
+            identities.check_present(connection, purpose, old.node, replaces)
             return new.identity, self._replace_identity(connection, new)
 
     def _replace_identity(self, connection: Connection, own: OwnCertificate) -> tuple[str, ...]:
@@ -283,7 +291,7 @@ class Cluster:
             trust_stores.spare_own(connection, changes)
             done = trust_stores.apply_changes(connection, changes, self._clock())
             return trust_stores.record(
-                connection, actor=getuser(), action=action, changes=done, details=details or {}, now=self._clock()
+                connection, actor=actor(), action=action, changes=done, details=details or {}, now=self._clock()
             )
 
     def undo(self, identifier: str) -> tuple[TrustChange, ...]:
@@ -340,6 +348,11 @@ class Cluster:
         with self._database.write() as connection:
             parameters.set_setting(connection, self._seal, key, value, secret=secret)
 
+    @property
+    def accounts(self) -> Accounts:
+        """Who may use the cluster's pages and API."""
+        return Accounts(self._database, self._clock)
+
     def audit_lines(self) -> tuple[str, ...]:
         """The audit log, oldest line first."""
         with self._database.read() as connection:
@@ -373,7 +386,7 @@ class Cluster:
     def _change(self, action: str, details: Mapping[str, object]) -> Iterator[Connection]:
         with self._database.write() as connection:
             yield connection
-            audit.append(connection, actor=getuser(), action=action, details=details, now=self._clock())
+            audit.append(connection, actor=actor(), action=action, details=details, now=self._clock())
             database.advance_version(connection)
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from getpass import getuser
 
 from certferry.cluster import audit, database, identities, nodes, parameters, phones, trust_lists, trust_stores
+from certferry.cluster.acting import actor
 from certferry.cluster.database import Database
 from certferry.cluster.identities import OwnCertificate
 from certferry.cluster.issuing import KeySource, Organisation
@@ -69,7 +69,7 @@ def _write(store: Database, seal: Seal, spec: ClusterSpec, owned: Sequence[OwnCe
         trust_stores.refresh_own_copies(connection, identities.read_identities(connection), now)
         phones.put_group(connection, _default_group(ordered), [node.name for node in ordered])
         trust_lists.rebuild(connection, seal, spec.release, now)
-        audit.append(connection, actor=getuser(), action="create-cluster", details={"name": spec.name}, now=now)
+        audit.append(connection, actor=actor(), action="create-cluster", details={"name": spec.name}, now=now)
     store.close()
 
 

@@ -13,7 +13,7 @@ from certferry.cluster import schema
 from certferry.cluster.issuing import KeySource, Organisation, PrivateKey, Request, key_bytes, key_of, self_signed
 from certferry.cluster.sealing import Seal
 from certferry.cluster.values import Identity, Node, NodeRole
-from certferry.errors import UsageError
+from certferry.errors import Refusal, UsageError
 from certferry.trust.purpose import Purpose
 from certferry.trust.release import Release
 from certferry.wire.certificate import Certificate
@@ -26,6 +26,13 @@ class IdentityUnknownError(UsageError):
 
     code = "cluster.identity-unknown"
     remedy = "See what there is with 'certferry cert list'."
+
+
+class CertificateReplacedError(Refusal):
+    """The certificate that was to be replaced is not in use any more: somebody was faster."""
+
+    code = "cluster.certificate-replaced"
+    remedy = "Look at the present certificate, and decide again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +137,13 @@ def find_identity(identities: Iterable[Identity], purpose: Purpose, node: str | 
     if shared is None:
         raise IdentityUnknownError(f"there is no {purpose} certificate" + (f" of node {node}" if node else ""))
     return shared
+
+
+def check_present(connection: Connection, purpose: Purpose, node: str | None, expected: Certificate | None) -> None:
+    """Raise ``CertificateReplacedError`` unless ``expected`` (None: whichever) is what is in use."""
+    present = find_identity(read_identities(connection), purpose, node).certificate
+    if expected not in (None, present):
+        raise CertificateReplacedError(f"{purpose} has another certificate by now, serial {present.serial_hex}")
 
 
 def read_key(connection: Connection, seal: Seal, identity: Identity) -> PrivateKey:

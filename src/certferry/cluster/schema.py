@@ -146,3 +146,39 @@ served = Table(
     Column("version", Integer, nullable=False),
     comment="which change version each node's services answer from",
 )
+
+certificate_text = Table(
+    "certificate_text",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("searched", Text, nullable=False, comment="subject, issuer, serial, SHA-256"),
+    Column("common_name", Text, nullable=False),
+    Column("serial", String, nullable=False),
+    Column("not_before", String, nullable=False),
+    Column("not_after", String, nullable=False, index=True),
+    Column("key", String, nullable=False),
+    comment="what searches look at, copied out of the certificates; made anew when it is missing",
+)
+
+web_user = Table(
+    "web_user",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("role", String, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("created_at", String, nullable=False),
+)
+
+web_token = Table(
+    "web_token",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", String, nullable=False),
+    Column("secret_hash", String(64), nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("expires_at", String),
+)

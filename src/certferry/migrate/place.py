@@ -150,14 +150,20 @@ class Place:
         Raise ``EndpointInvalidError``, and what ``Cluster.open`` raises.
         """
         parts = [part for text in texts for part in text.split(",") if part.strip()]
-        if not parts:
-            raise EndpointInvalidError("no address was given")
         if len(parts) == 1 and _is_folder(parts[0]):
             cluster = Cluster.open(parts[0])
             try:
                 return cls.of_cluster(cluster, parts[0])
             finally:
                 cluster.close()
+        return cls.of_addresses(parts, http_port=http_port, tvs_port=tvs_port)
+
+    @classmethod
+    def of_addresses(cls, texts: Iterable[str], *, http_port: int = HTTP_PORT, tvs_port: int = TVS_PORT) -> Self:
+        """Read one or several ``HOST[:PORT]`` (also ``A,B``) and nothing else; raise ``EndpointInvalidError``."""
+        parts = [part for text in texts for part in text.split(",") if part.strip()]
+        if not parts:
+            raise EndpointInvalidError("no address was given")
         return cls(",".join(parts), tuple(Endpoint.parse(part, http_port) for part in parts), None, tvs_port)
 
     @classmethod

@@ -1,0 +1,151 @@
+"""``certferry web``: the pages and the API of a cluster, and who may use them."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from certferry.cli.exit_codes import ExitCode
+from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, given, open_cluster, output
+from certferry.cli.output import Output
+from certferry.cli.passwords import PasswordMissingError, first_line
+from certferry.cluster.accounts import Role
+from certferry.cluster.cluster import Cluster
+from certferry.errors import UsageError
+from certferry.web.app import create_app
+from certferry.web.context import WebContext
+from certferry.web.passwords import Passwords
+from certferry.web.server import WebServer, check_loopback, listen, tls_context
+
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8443
+
+app = typer.Typer(invoke_without_command=True)
+users = typer.Typer(help="Who may use the pages and the API.")
+app.add_typer(users, name="user")
+
+
+class ClusterTwiceError(UsageError):
+    """Two of the clusters to show have the same name."""
+
+    code = "web.cluster-twice"
+    remedy = "Name each cluster once; its own is given by --cluster, the others by --other-cluster."
+
+
+@app.callback()
+def web(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = DEFAULT_HOST,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = DEFAULT_PORT,
+    other_cluster: Annotated[
+        list[str] | None,
+        typer.Option("--other-cluster", metavar="PATH", help="Another cluster's folder to show beside; repeatable."),
+    ] = None,
+    insecure_http: Annotated[
+        bool, typer.Option("--insecure-http", help="Plain HTTP, for tests on a loopback address.")
+    ] = False,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve the pages and the API until SIGTERM, with the publisher's tomcat certificate."""
+    if context.invoked_subcommand is not None:
+        given.cluster, given.as_json = cluster or given.cluster, as_json or given.as_json
+        return
+    out, opened = output(as_json), open_cluster(cluster)
+    if insecure_http:
+        check_loopback(host)
+    others: dict[str, Cluster] = {}
+    for place in other_cluster or ():
+        other = Cluster.open(place)
+        if other.name in (opened.name, *others):
+            raise ClusterTwiceError(f"two clusters are called {other.name}")
+        others[other.name] = other
+    world = WebContext(opened, others, https=not insecure_http)
+    uvloop.run(_serve(out, world, host, port))
+
+
+async def _serve(out: Output, world: WebContext, host: str, port: int) -> None:
+    tls = tls_context(world.cluster) if world.https else None
+    server = WebServer(create_app(world), listen(host, port), tls)
+    ended = ExitCode.DONE
+
+    def stop(code: ExitCode) -> None:
+        nonlocal ended
+        ended = code
+        server.stop()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop, ExitCode.DONE)
+    loop.add_signal_handler(signal.SIGINT, stop, ExitCode.INTERRUPTED)
+    telling = asyncio.create_task(_tell_ready(out, world, server, host))
+    try:
+        await server.run_until_stopped()
+    finally:
+        telling.cancel()
+    if ended:
+        raise typer.Exit(ended)
+
+
+async def _tell_ready(out: Output, world: WebContext, server: WebServer, host: str) -> None:
+    await server.ready.wait()
+    shown = f"[{host}]" if ":" in host else host
+    url = f"{'https' if world.https else 'http'}://{shown}:{server.port}/"
+    clusters = [cluster.name for cluster in world.clusters]
+    out.data({"ready": True, "url": url, "port": server.port, "clusters": clusters}, f"{', '.join(clusters)}: {url}")
+    if not world.cluster.accounts.users():
+        place = world.cluster.location.folder
+        out.say("Nobody can log in yet. Add the first user in another terminal, this once:")
+        out.say(f"  certferry web user add NAME --role operator --cluster {place}")
+    out.note("Running. Stop with Ctrl-C or SIGTERM.")
+    sys.stdout.flush()
+
+
+@users.command()
+def add(
+    name: Annotated[str, typer.Argument(help="The name to log in with; it stands in the audit log.")],
+    role: Annotated[Role, typer.Option(help="read-only may look, operator may look and change.")] = Role.READ_ONLY,
+    password_file: Annotated[Path | None, typer.Option(help="File whose first line is the password.")] = None,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add a user, or give a known one another password and role."""
+    out, opened = output(as_json), open_cluster(cluster)
+    Passwords(opened.accounts).put_user(name, role, _new_password(out, password_file))
+    out.data({"user": name, "role": role.value}, f"{name} may log in as {role}.")
+
+
+@users.command("list")
+def list_(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
+    """List who may log in."""
+    out, known = output(as_json), open_cluster(cluster).accounts.users()
+    described = [{"user": each.name, "role": each.role.value, "created_at": each.created_at} for each in known]
+    out.data({"users": described})
+    out.table(("user", "role", "since (UTC)"), [(e.name, e.role, f"{e.created_at:%Y-%m-%d %H:%M}") for e in known])
+
+
+@users.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="The user's name.")],
+    yes: YesOption = False,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a user in no more; their sessions and tokens end at once."""
+    out, opened = output(as_json), open_cluster(cluster)
+    confirm(out, f"Remove user {name} of {opened.name}?", yes=yes)
+    opened.accounts.remove_user(name)
+    out.data({"removed": name}, f"{name} may not log in any more.")
+
+
+def _new_password(out: Output, file: Path | None) -> str:
+    if file is not None:
+        return first_line(file)
+    if not out.can_ask:
+        raise PasswordMissingError(
+            "no password was given", remedy="Give --password-file FILE, or run it on a terminal."
+        )
+    asked: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return asked

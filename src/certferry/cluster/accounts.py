@@ -1,0 +1,155 @@
+"""Who may use a cluster's pages and API: users with the hash of their password, tokens with the hash of their secret.
+
+Hashes are made elsewhere; here they are kept, and each change is one line of the audit log.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, inspect, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from certferry.cluster import audit, schema
+from certferry.cluster.acting import actor
+from certferry.cluster.database import Database
+from certferry.errors import UsageError
+
+
+class Role(StrEnum):
+    """What a user may do: look, or look and change."""
+
+    READ_ONLY = "read-only"
+    OPERATOR = "operator"
+
+
+class UserUnknownError(UsageError):
+    """There is no user of that name."""
+
+    code = "web.user-unknown"
+    remedy = "See the users with 'certferry web user list'."
+
+
+class TokenUnknownError(UsageError):
+    """There is no API token of that id."""
+
+    code = "web.token-unknown"
+    remedy = "List the tokens; one may have been taken back already."
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user, with the hash of the password."""
+
+    name: str
+    role: Role
+    password_hash: str = field(repr=False)
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An API token, with the SHA-256 of its secret; ``expires_at`` None: until it is taken back."""
+
+    id: str
+    name: str
+    role: Role
+    secret_hash: str = field(repr=False)
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class Accounts:
+    """The users and tokens of one cluster. Clusters made before there were any get the tables on first use."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def users(self) -> tuple[Account, ...]:
+        """All users by name."""
+        return tuple(_account(row) for row in self._rows(select(schema.web_user).order_by(schema.web_user.c.name)))
+
+    def find_user(self, name: str) -> Account | None:
+        """The user of that name, if there is one."""
+        rows = self._rows(select(schema.web_user).where(schema.web_user.c.name == name))
+        return _account(rows[0]) if rows else None
+
+    def put_user(self, name: str, role: Role, password_hash: str) -> None:
+        """Add a user, or give a known one another password and role."""
+        row = {"role": role.value, "password_hash": password_hash}
+        statement = upsert(schema.web_user).values(name=name, created_at=self._clock().isoformat(), **row)
+        with self._change("put-user", {"user": name, "role": role.value}) as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
+
+    def remove_user(self, name: str) -> None:
+        """Forget a user with the tokens they made; raises ``UserUnknownError``."""
+        with self._change("remove-user", {"user": name}) as connection:
+            connection.execute(delete(schema.web_token).where(schema.web_token.c.created_by == name))
+            gone = connection.execute(delete(schema.web_user).where(schema.web_user.c.name == name))
+            if gone.rowcount == 0:
+                raise UserUnknownError(f"there is no user {name!r}")
+
+    def tokens(self) -> tuple[Token, ...]:
+        """All tokens, oldest first."""
+        table = schema.web_token
+        return tuple(_token(row) for row in self._rows(select(table).order_by(table.c.created_at, table.c.id)))
+
+    def find_token(self, identifier: str) -> Token | None:
+        """The token of that id, if there is one."""
+        rows = self._rows(select(schema.web_token).where(schema.web_token.c.id == identifier))
+        return _token(rows[0]) if rows else None
+
+    def put_token(self, token: Token) -> None:
+        """Add a token."""
+        row = {
+            "id": token.id,
+            "name": token.name,
+            "role": token.role.value,
+            "secret_hash": token.secret_hash,
+            "created_by": token.created_by,
+            "created_at": token.created_at.isoformat(),
+            "expires_at": token.expires_at.isoformat() if token.expires_at else None,
+        }
+        details = {"token": token.id, "name": token.name, "role": token.role.value}
+        with self._change("create-token", details) as connection:
+            connection.execute(insert(schema.web_token), row)
+
+    def remove_token(self, identifier: str) -> None:
+        """Take a token back; raises ``TokenUnknownError``."""
+        with self._change("remove-token", {"token": identifier}) as connection:
+            gone = connection.execute(delete(schema.web_token).where(schema.web_token.c.id == identifier))
+            if gone.rowcount == 0:
+                raise TokenUnknownError(f"there is no token {identifier!r}")
+
+    def note(self, action: str, details: Mapping[str, object]) -> None:
+        """Write a line of the audit log about something that changes nothing, such as a login."""
+        with self._change(action, details):
+            pass
+
+    def _rows(self, query: Any) -> list[Row[Any]]:
+        with self._database.read() as connection:
+            if not inspect(connection).has_table(schema.web_user.name):
+                return []
+            return list(connection.execute(query))
+
+    @contextmanager
+    def _change(self, action: str, details: Mapping[str, object]) -> Iterator[Connection]:
+        with self._database.write() as connection:
+            schema.metadata.create_all(connection, [schema.web_user, schema.web_token])
+            yield connection
+            audit.append(connection, actor=actor(), action=action, details=details, now=self._clock())
+
+
+def _account(row: Row[Any]) -> Account:
+    return Account(row.name, Role(row.role), row.password_hash, datetime.fromisoformat(row.created_at))
+
+
+def _token(row: Row[Any]) -> Token:
+    expires_at = datetime.fromisoformat(row.expires_at) if row.expires_at else None
+    created_at = datetime.fromisoformat(row.created_at)
+    return Token(row.id, row.name, Role(row.role), row.secret_hash, row.created_by, created_at, expires_at)

@@ -1,0 +1,239 @@
+"""Searches that give one page at a time, done in the database: thousands of certificates and phones stay there.
+
+Subject, issuer, serial and validity stand inside a certificate's DER, where SQL sees nothing. They are copied into a
+table of their own when a search finds certificates that are not in it yet; that table can be lost without harm.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Select, Table, func, insert, inspect, or_, select, true
+
+from certferry.cluster import schema
+from certferry.cluster.database import Database
+from certferry.cluster.values import OWN, Phone
+from certferry.trust.purpose import Store
+from certferry.wire.certificate import Certificate
+
+T = TypeVar("T")
+_SORTS = {"name": "common_name", "expiry": "not_after", "store": "store", "origin": "origin", "added": "added_at"}
+TRUST_SORTS = tuple(_SORTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Which part of a result: how many to skip, how many to give."""
+
+    skip: int = 0
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """One page of a result, and how many there are in all."""
+
+    items: tuple[T, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrustQuery:
+    """Which trust entries: every condition that is set has to hold.
+
+    ``text`` stands in subject, issuer, serial, SHA-256, origin or description, in any letter case. ``usage`` is
+    ``own`` for copies of the cluster's own certificates, ``foreign`` for all others.
+    """
+
+    store: Store | None = None
+    usage: str | None = None
+    expires_before: datetime | None = None
+    text: str = ""
+    sort: str = "store"
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrustLine:
+    """A trust entry as a list shows it, without the certificate's bytes."""
+
+    store: Store
+    sha256: str
+    subject: str
+    issuer: str
+    common_name: str
+    serial: str
+    not_before: datetime
+    not_after: datetime
+    key: str
+    origin: str
+    added_at: datetime
+    description: str
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this is a copy of one of the cluster's own certificates."""
+        return self.origin == OWN
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLine:
+    """A change of the trust stores as a list shows it, with the number of its steps."""
+
+    id: str
+    at: datetime
+    actor: str
+    action: str
+    changes: int
+    details: str
+    undone: bool
+
+
+class Searches:
+    """What a cluster answers page by page; a part of ``Cluster``."""
+
+    _database: Database
+
+    def find_trust(self, query: TrustQuery, part: Slice = Slice()) -> Found[TrustLine]:
+        """Find entries of the trust stores."""
+        self.prepare_searches()
+        with self._database.read() as connection:
+            return _find_trust(connection, query, part)
+
+    def find_certificate(self, sha256: str) -> tuple[Certificate, tuple[Store, ...]] | None:
+        """Return the certificate of that fingerprint and the trust stores that hold it; None when there is none."""
+        table, entry = schema.certificate, schema.trust_entry
+        with self._database.read() as connection:
+            der = connection.scalar(select(table.c.der).where(table.c.sha256 == sha256))
+            stores = connection.scalars(select(entry.c.store).where(entry.c.sha256 == sha256).order_by(entry.c.id))
+            return None if der is None else (Certificate.parse(der), tuple(map(Store, stores)))
+
+    def find_phones(self, text: str = "", group: str | None = None, part: Slice = Slice()) -> Found[Phone]:
+        """Find phones by device, model, group or description, sorted by device."""
+        table = schema.phone
+        query = select(table).where(_contains(text, table.c.device, table.c.model, table.c.group, table.c.description))
+        if group is not None:
+            query = query.where(table.c.group == group)
+        with self._database.read() as connection:
+            rows, total = _slice(connection, query, part, table.c.device)
+        return Found(tuple(Phone(r.device, r.model, r.group, r.secure, r.description) for r in rows), total)
+
+    def find_history(self, part: Slice = Slice()) -> Found[HistoryLine]:
+        """Give the changes of the trust stores, latest first."""
+        table = schema.history
+        with self._database.read() as connection:
+            counted = func.json_array_length(table.c.changes).label("count")
+            rows, total = _slice(connection, select(table, counted), part, table.c.position, table.c.position.desc())
+        lines = (
+            HistoryLine(r.id, datetime.fromisoformat(r.at), r.actor, r.action, r.count, r.details, r.undone)
+            for r in rows
+        )
+        return Found(tuple(lines), total)
+
+    def find_audit(self, text: str = "", part: Slice = Slice()) -> Found[str]:
+        """Give the lines of the audit log that contain ``text``, latest first."""
+        table = schema.audit
+        query = select(table.c.line).where(_contains(text, table.c.line))
+        with self._database.read() as connection:
+            rows, total = _slice(connection, query, part, table.c.position, table.c.position.desc())
+        return Found(tuple(row.line for row in rows), total)
+
+    def counts(self) -> Mapping[str, int]:
+        """Count phones, trust entries, and lines of the audit log."""
+        tables = {"phones": schema.phone, "trust_entries": schema.trust_entry, "audit_lines": schema.audit}
+        with self._database.read() as connection:
+            return {name: _count(connection, table) for name, table in tables.items()}
+
+    def prepare_searches(self) -> None:
+        """Copy what searches look at out of certificates that came since; a search does it too when it has to."""
+        with self._database.read() as connection:
+            known = inspect(connection).has_table(schema.certificate_text.name)
+            if known and _count(connection, schema.certificate_text) == _count(connection, schema.certificate):
+                return
+        with self._database.write() as connection:
+            schema.metadata.create_all(connection, [schema.certificate_text])
+            table, text = schema.certificate, schema.certificate_text
+            missing = select(table).where(table.c.sha256.not_in(select(text.c.sha256)))
+            rows = [_text_row(Certificate.parse(row.der)) for row in connection.execute(missing)]
+            if rows:
+                connection.execute(insert(text), rows)
+
+
+def _text_row(certificate: Certificate) -> dict[str, object]:
+    searched = certificate.subject, certificate.issuer, certificate.serial_hex, certificate.sha256
+    return {
+        "sha256": certificate.sha256,
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "searched": "\n".join(dict.fromkeys(searched)),
+        "common_name": certificate.common_name,
+        "serial": certificate.serial_hex,
+        "not_before": certificate.not_before.isoformat(),
+        "not_after": certificate.not_after.isoformat(),
+        "key": f"{certificate.key_kind} {certificate.key_bits}",
+    }
+
+
+def _find_trust(connection: Connection, query: TrustQuery, part: Slice) -> Found[TrustLine]:
+    entry, text = schema.trust_entry, schema.certificate_text
+    wanted = select(entry, *(column for column in text.c if column.name != "sha256")).join(
+        text, text.c.sha256 == entry.c.sha256
+    )
+    for condition in _conditions(query):
+        wanted = wanted.where(condition)
+    column = wanted.selected_columns[_SORTS.get(query.sort, "store")]
+    rows, total = _slice(connection, wanted, part, entry.c.id, column.desc() if query.descending else column)
+    return Found(tuple(_trust_line(row) for row in rows), total)
+
+
+def _conditions(query: TrustQuery) -> Sequence[ColumnElement[bool]]:
+    entry, text = schema.trust_entry, schema.certificate_text
+    conditions = [_contains(query.text, text.c.searched, entry.c.origin, entry.c.description)]
+    if query.store is not None:
+        conditions.append(entry.c.store == query.store.value)
+    if query.usage is not None:
+        conditions.append(entry.c.origin == OWN if query.usage == "own" else entry.c.origin != OWN)
+    if query.expires_before is not None:
+        conditions.append(text.c.not_after < query.expires_before.astimezone(UTC).isoformat())
+    return conditions
+
+
+def _trust_line(row: Any) -> TrustLine:
+    return TrustLine(
+        Store(row.store),
+        row.sha256,
+        row.subject,
+        row.issuer,
+        row.common_name,
+        row.serial,
+        datetime.fromisoformat(row.not_before),
+        datetime.fromisoformat(row.not_after),
+        row.key,
+        row.origin,
+        datetime.fromisoformat(row.added_at),
+        row.description,
+    )
+
+
+def _contains(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:
+    """Match any column that contains ``text``; an empty text is in every column. SQLite's LIKE knows no letter case."""
+    if not text:
+        return true()
+    return or_(*(column.contains(text, autoescape=True) for column in columns))
+
+
+def _slice(
+    connection: Connection, query: Select[Any], part: Slice, key: ColumnElement[Any], *order: ColumnElement[Any]
+) -> tuple[Sequence[Any], int]:
+    """Return the rows of one page, and how many there are: one pass over short rows, then the page's own rows."""
+    counted = query.with_only_columns(key, func.count().over()).order_by(*order, key)
+    found = connection.execute(counted.offset(part.skip).limit(part.limit)).all()
+    if not found:
+        return (), connection.scalar(select(func.count()).select_from(query.subquery())) or 0
+    rows = connection.execute(query.where(key.in_([row[0] for row in found])).order_by(*order, key)).all()
+    return rows, found[0][1]
+
+
+def _count(connection: Connection, table: Table) -> int:
+    return connection.scalar(select(func.count()).select_from(table)) or 0

@@ -1,0 +1,39 @@
+"""/trust-lists: the CTL and the ITLs, decoded or as they are served."""
+
+from typing import Annotated, Literal
+
+from fastapi import Query
+from starlette.responses import Response
+
+from certferry.errors import UsageError
+from certferry.web.api.shared import ChosenCluster, protected
+from certferry.web.models import ListsAnswer
+from certferry.web.views import lists_view
+
+router = protected("trust lists", "/trust-lists")
+
+
+class ListUnknownError(UsageError):
+    """The cluster has no such trust list."""
+
+    code = "web.list-unknown"
+    remedy = "A cluster has one ITL for each TFTP node, and a CTL in mixed mode only; see /api/v1/trust-lists."
+
+
+@router.get("")
+def lists(cluster: ChosenCluster) -> ListsAnswer:
+    """Decode every trust list of the cluster."""
+    return ListsAnswer(items=lists_view(cluster))
+
+
+@router.get("/{kind}/file", response_class=Response, responses={200: {"content": {"application/octet-stream": {}}}})
+def file(
+    kind: Literal["CTL", "ITL"],
+    cluster: ChosenCluster,
+    node: Annotated[str | None, Query(max_length=255, description="For an ITL: whose.")] = None,
+) -> Response:
+    """Download a trust list as phones get it."""
+    data = cluster.trust_list(kind, node)
+    if data is None:
+        raise ListUnknownError(f"there is no {kind}" + (f" of {node}" if node else ""))
+    return Response(data, media_type="application/octet-stream")

@@ -1,0 +1,60 @@
+"""/verify, /rehearse, /report: prove a migration before the change; nothing changes anywhere."""
+
+from typing import Annotated, Literal
+
+from fastapi import Path, Query
+from starlette.responses import Response
+
+from certferry.migrate.report import render_html
+from certferry.migrate.result import Verification
+from certferry.web.api.shared import Context, IdempotencyKey, TheJobs, protected
+from certferry.web.jobs import JobUnknownError
+from certferry.web.security import Operator
+from certferry.web.views import job_view
+from certferry.web.work import LookWish, start_look
+from certferry.web.work_models import JobAnswer, LookRequest
+
+router = protected("migration")
+LOOKS = ("verify", "rehearse")
+
+
+@router.post("/verify", status_code=202)
+async def verify(
+    wanted: LookRequest, context: Context, jobs: TheJobs, user: Operator, key: IdempotencyKey = None
+) -> JobAnswer:
+    """Start checking everything that decides whether phones will migrate."""
+    return job_view(start_look("verify", context, jobs, user, _wish(wanted), key))
+
+
+@router.post("/rehearse", status_code=202)
+async def rehearse(
+    wanted: LookRequest, context: Context, jobs: TheJobs, user: Operator, key: IdempotencyKey = None
+) -> JobAnswer:
+    """Start virtual phones that try the migration."""
+    return job_view(start_look("rehearse", context, jobs, user, _wish(wanted), key))
+
+
+@router.get("/report/{job}", response_class=Response, responses={200: {"content": {"text/html": {}}}})
+def report(
+    job: Annotated[str, Path(max_length=64)],
+    jobs: TheJobs,
+    title: Annotated[str, Query(max_length=200)] = "",
+    language: Literal["en", "ja"] = "en",
+) -> Response:
+    """Give what a verify or rehearse job found as one self-contained HTML file."""
+    done = jobs.find(job)
+    if done.kind not in LOOKS or done.result is None:
+        raise JobUnknownError(f"job {job} has no result that a report is made of")
+    page = render_html(Verification.of_json(done.result), title, language)
+    return Response(page, media_type="text/html", headers={"content-disposition": 'attachment; filename="report.html"'})
+
+
+def _wish(wanted: LookRequest) -> LookWish:
+    return LookWish(
+        tuple(wanted.source),
+        tuple(wanted.destination),
+        tuple(wanted.devices),
+        wanted.phones,
+        wanted.model,
+        wanted.timeout,
+    )

@@ -1,0 +1,79 @@
+"""What the routes of the API share: errors, paging, the cluster that is meant, the idempotency key."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query
+from starlette.requests import Request
+
+from certferry.cluster.cluster import Cluster
+from certferry.cluster.searching import Slice
+from certferry.web.context import WebContext, context_of
+from certferry.web.jobs import Jobs
+from certferry.web.models import ErrorAnswer
+from certferry.web.refusals import InputError
+from certferry.web.security import check_csrf, current_user
+from certferry.web.work import Plans
+
+ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorAnswer, "description": "Refused, and why."}}
+LARGEST_PAGE = 1000
+_MOST_DIGITS = 9
+
+
+def protected(tag: str, prefix: str = "") -> APIRouter:
+    """Make a router whose routes are for people logged in and for tokens."""
+    return APIRouter(prefix=prefix, tags=[tag], dependencies=[Depends(current_user), Depends(check_csrf)])
+
+
+def context(request: Request) -> WebContext:
+    """Give the server's world."""
+    return context_of(request)
+
+
+def chosen_cluster(
+    request: Request,
+    cluster: Annotated[
+        str | None, Query(max_length=255, description="A cluster this server shows; the publisher's own otherwise.")
+    ] = None,
+) -> Cluster:
+    """Give the cluster that the request is about; raises ``ClusterUnknownError``."""
+    return context_of(request).named(cluster)
+
+
+def part_of(
+    cursor: Annotated[
+        str | None, Query(max_length=20, description="What the page before gave as next; none: the first page.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 50,
+) -> Slice:
+    """Give the part of a list that is asked for; raises ``InputError``."""
+    if cursor is None:
+        return Slice(0, limit)
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= _MOST_DIGITS):
+        raise InputError("cursor: give what the page before gave as next", {"cursor": "no cursor of this API"})
+    return Slice(int(cursor), limit)
+
+
+def jobs_of(request: Request) -> Jobs:
+    """Give the server's jobs."""
+    jobs: Jobs = request.app.state.jobs
+    return jobs
+
+
+def plans_of(request: Request) -> Plans:
+    """Give the import plans that were made."""
+    plans: Plans = request.app.state.plans
+    return plans
+
+
+Context = Annotated[WebContext, Depends(context)]
+ChosenCluster = Annotated[Cluster, Depends(chosen_cluster)]
+Part = Annotated[Slice, Depends(part_of)]
+TheJobs = Annotated[Jobs, Depends(jobs_of)]
+ThePlans = Annotated[Plans, Depends(plans_of)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key", min_length=1, max_length=128, description="The same key is the same job, started once."
+    ),
+]
+SearchText = Annotated[str, Query(max_length=200, description="Contained in any field, in any letter case.")]

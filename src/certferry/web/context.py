@@ -1,0 +1,73 @@
+"""What a web server serves: this publisher's cluster, other clusters for the migration console, its clock."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from starlette.requests import Request
+
+from certferry.cluster.cluster import Cluster
+from certferry.errors import UsageError
+from certferry.web.passwords import Passwords
+from certferry.web.sessions import Sessions
+from certferry.web.throttle import Throttle
+
+
+class ClusterUnknownError(UsageError):
+    """No cluster of that name is shown by this server."""
+
+    code = "web.cluster-unknown"
+    remedy = "Start 'certferry web' with --other-cluster FOLDER for each cluster it is to show beside its own."
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _by_user() -> Throttle:
+    return Throttle(5, timedelta(minutes=5))
+
+
+def _by_address() -> Throttle:
+    return Throttle(30, timedelta(minutes=5))
+
+
+def _by_name() -> Throttle:
+    return Throttle(60, timedelta(minutes=5))
+
+
+@dataclass(slots=True)
+class WebContext:
+    """One server's world. ``https`` False is for tests on loopback: cookies are then not marked Secure."""
+
+    cluster: Cluster
+    others: Mapping[str, Cluster] = field(default_factory=dict)
+    clock: Callable[[], datetime] = _now
+    https: bool = True
+    passwords: Passwords = field(init=False)
+    sessions: Sessions = field(default_factory=Sessions)
+    user_tries: Throttle = field(default_factory=_by_user)
+    address_tries: Throttle = field(default_factory=_by_address)
+    name_tries: Throttle = field(default_factory=_by_name)
+
+    def __post_init__(self) -> None:
+        self.passwords = Passwords(self.cluster.accounts)
+
+    @property
+    def clusters(self) -> Sequence[Cluster]:
+        """The publisher's own cluster, then the others."""
+        return (self.cluster, *self.others.values())
+
+    def named(self, name: str | None) -> Cluster:
+        """The cluster of that name, this publisher's own by default; raises ``ClusterUnknownError``."""
+        if name is None or name == self.cluster.name:
+            return self.cluster
+        if name not in self.others:
+            raise ClusterUnknownError(f"there is no cluster {name!r} here")
+        return self.others[name]
+
+
+def context_of(request: Request) -> WebContext:
+    """Return the world of the server that got ``request``."""
+    context: WebContext = request.app.state.context
+    return context

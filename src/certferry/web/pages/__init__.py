@@ -1,0 +1,47 @@
+"""Pages for people, drawn by the server: the places and names of Unified CM's OS Administration, and a console."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from certferry.errors import Refusal
+from certferry.web.pages import (
+    bulk,
+    certificate_changes,
+    certificates,
+    login,
+    migration,
+    parameters,
+    shown,
+    trust_lists,
+    users,
+)
+from certferry.web.pages.drawing import draw, told
+from certferry.web.security import session_of
+
+__all__ = ["refusal_page", "router"]
+
+router = APIRouter()
+for _each in (
+    login.router,
+    shown.home,
+    shown.router,
+    certificates.router,
+    certificate_changes.router,
+    bulk.histories,
+    bulk.router,
+    trust_lists.router,
+    parameters.router,
+    users.router,
+    migration.router,
+):
+    router.include_router(_each)
+
+_SESSION_OVER = ("web.not-logged-in", "web.csrf")
+
+
+def refusal_page(request: Request, refusal: Refusal, status: int) -> Response:
+    """Tell a refusal as a page; who has no session any more logs in first and comes back."""
+    if refusal.code in _SESSION_OVER and session_of(request) is None and request.url.path != "/login":
+        return login.login_first(request)
+    back = request.url.path if request.method == "POST" else "/"
+    return draw(request, "refusal.html", status, told=told(request, refusal), back=back)

@@ -1,0 +1,236 @@
+"""*Security > Bulk Certificate Management*: the SFTP form, the files of every cluster, the buttons and their jobs."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from certferry.cluster.trust_stores import UndoImpossibleError
+from certferry.errors import Refusal
+from certferry.trust.purpose import BulkType
+from certferry.web.context import WebContext, context_of
+from certferry.web.jobs import Job, Jobs
+from certferry.web.pages.certificate_list import SIZES, Page, page_number, page_size, part_of
+from certferry.web.pages.drawing import draw, go, told, words_of
+from certferry.web.pages.forms import Form, read_form
+from certferry.web.pages.once import Outcome, new_key, outcomes_of
+from certferry.web.pages.sentences import Told
+from certferry.web.pages.sftp_form import login_kept, save, saved_form
+from certferry.web.security import User, current_user, require_operator
+from certferry.web.work import ExchangeWish, read_directory, start_consolidate, start_export, start_import, start_plan
+
+router = APIRouter(prefix="/security/bulk", dependencies=[Depends(current_user)])
+BULK = "/security/bulk"
+Context = Annotated[WebContext, Depends(context_of)]
+Operator = Annotated[User, Depends(require_operator)]
+Button = Literal["export", "consolidate", "import"]
+BUTTONS: tuple[Button, ...] = ("export", "consolidate", "import")
+CHANGES_SHOWN = 500
+"""Rows of a plan that are drawn; a plan for twenty clusters has some thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """What was read of the exchange directory: its listing, or why there is none."""
+
+    listing: dict[str, Any] | None
+    refusal: Told | None
+    is_configured: bool
+
+
+# --- the page
+
+
+@router.get("")
+async def bulk(request: Request, context: Context) -> Response:
+    """Draw the page; the directory is read anew each time."""
+    form = await run_in_threadpool(saved_form, context.cluster)
+    return await _page(request, context, form)
+
+
+@router.post("/settings")
+async def save_settings(request: Request, context: Context, user: Operator) -> Response:
+    """Try and save the SFTP settings; what is wrong is told beside its field."""
+    form = await read_form(request)
+    if await save(request, context.cluster, user, form):
+        return go(BULK, done=form.key)
+    return await _page(request, context, form, 422)
+
+
+@router.get("/settings")
+def no_settings_page() -> Response:
+    """Lead a reader who comes back here to the page with the form."""
+    return go(BULK)
+
+
+async def _page(request: Request, context: Context, form: Form, status: int = 200) -> Response:
+    read = await _read(request, context)
+    jobs: Jobs = request.app.state.jobs
+    running = [job for job in jobs.latest() if job.is_running and job.cluster == context.cluster.name and job.writes]
+    return draw(
+        request,
+        "bulk.html",
+        status,
+        form=form,
+        kept=login_kept(context.cluster),
+        typed=outcomes_of(request).secret(request.state.user.name, form.key) != "",
+        read=read,
+        buttons=[(button, _why_not(request, read, button), new_key()) for button in BUTTONS],
+        types=["all", *BulkType],
+        running=running,
+        history=context.cluster.find_history().items[:5],
+    )
+
+
+async def _read(request: Request, context: WebContext) -> Directory:
+    try:
+        return Directory(await read_directory(context.cluster), None, is_configured=True)
+    except Refusal as refusal:
+        missing = refusal.code == "bulk.settings-missing"
+        return Directory(None, None if missing else told(request, refusal), is_configured=not missing)
+
+
+def _why_not(request: Request, read: Directory, button: Button) -> str:
+    """Say why a button is not offered; empty when it is."""
+    say, user = words_of(request), request.state.user
+    if not user.is_operator:
+        return say("bulk.why-read-only")
+    if not read.is_configured:
+        return say("bulk.why-settings")
+    if read.listing is None:
+        return say("bulk.why-directory")
+    return _why_not_listed(request, read.listing, button) if button != "export" else ""
+
+
+def _why_not_listed(request: Request, listing: dict[str, Any], button: Button) -> str:
+    say = words_of(request)
+    if not listing["consolidate_offered"]:
+        return say(f"bulk.why-{button}-two", clusters=", ".join(listing["clusters"]) or say("bulk.no-cluster"))
+    if button == "consolidate" or listing["import_offered"]:
+        return ""
+    if listing["stale"]:
+        kind, sources = next(iter(listing["stale"].items()))
+        return say("bulk.why-stale", kind=kind, source=sources[0].split(" ")[0])
+    return say("bulk.why-not-consolidated")
+
+
+# --- the buttons
+
+
+@router.get("/{button}")
+async def ask(request: Request, context: Context, button: Button) -> Response:
+    """Draw a button's dialog as a page of its own, for browsers without scripts."""
+    return await _ask(request, context, button, None)
+
+
+@router.post("/{button}")
+async def press(request: Request, context: Context, user: Operator, button: Button) -> Response:
+    """Start the job once, and show how it goes."""
+    form = await read_form(request)
+    kind = form["type"]
+    if kind not in ("all", *BulkType):
+        return await _ask(request, context, button, None, words_of(request)("error.choose"))
+    wish = ExchangeWish(() if kind == "all" else (BulkType(kind),), accept_unsigned=form.has("accept-unsigned"))
+    try:
+        job = _start(request, context, user, button, wish, f"{form.key}:{kind}")
+    except Refusal as refusal:
+        return await _ask(request, context, button, told(request, refusal))
+    return go(f"{BULK}/jobs/{job.id}")
+
+
+def _start(
+    request: Request, context: WebContext, user: User, button: Button, wish: ExchangeWish, key: str
+) -> Job:  # fmt: skip
+    jobs, cluster, clock = request.app.state.jobs, context.cluster, context.clock
+    if button == "export":
+        return start_export(jobs, cluster, user, wish, key, clock)
+    if button == "consolidate":
+        return start_consolidate(jobs, cluster, user, wish, key, clock)
+    return start_plan(jobs, request.app.state.plans, cluster, user, wish, key, clock)
+
+
+async def _ask(
+    request: Request, context: WebContext, button: Button, refusal: Told | None, wrong: str = ""
+) -> Response:
+    read = await _read(request, context)
+    why = _why_not(request, read, button)
+    status = 422 if wrong else 409 if refusal else 200
+    return draw(
+        request, "bulk_button.html", status, button=button, why=why, refusal=refusal, wrong=wrong, key=new_key(),
+        types=["all", *BulkType],
+    )  # fmt: skip
+
+
+# --- jobs
+
+
+@router.get("/jobs/{identifier}")
+async def show_job(request: Request, identifier: str) -> Response:
+    """Show how a job goes, or what it came to."""
+    job = request.app.state.jobs.find(identifier)
+    changes = (job.result or {}).get("changes", ())
+    order = {"add": 1, "replace": 0, "refuse": 2, "skip": 3}
+    shown = sorted(changes, key=lambda change: order[change["action"]])[:CHANGES_SHOWN]
+    error = _told(request, job)
+    return draw(request, "bulk_job.html", job=job, error=error, shown=shown, total=len(changes))
+
+
+def _told(request: Request, job: Job) -> Told | None:
+    if job.error is None:
+        return None
+    return told(request, Refusal(job.error["sentence"], remedy=job.error["remedy"]), job.error["code"])
+
+
+@router.post("/jobs/{identifier}/import")
+async def carry_out(request: Request, context: Context, user: Operator, identifier: str) -> Response:
+    """Carry out the plan that a job made; a plan is carried out once."""
+    await read_form(request)
+    jobs, plans = request.app.state.jobs, request.app.state.plans
+    plan = (jobs.find(identifier).result or {}).get("plan", "")
+    job = start_import(jobs, plans, context.cluster, user, plan, f"plan:{plan}")
+    return go(f"{BULK}/jobs/{job.id}")
+
+
+@router.get("/jobs/{identifier}/import")
+def no_import_page(identifier: str) -> Response:
+    """Lead a reader who logs in again here back to the plan."""
+    return go(f"{BULK}/jobs/{identifier}")
+
+
+# --- history and undo
+
+
+histories = APIRouter(prefix="/security/bulk", dependencies=[Depends(current_user)])
+
+
+@histories.get("/history")
+def history(request: Request, context: Context) -> Response:
+    """Draw every change of the trust stores, the latest first."""
+    query = request.query_params
+    found = context.cluster.find_history(part_of(query))
+    page = Page(found.items, page_number(query), page_size(query), found.total)
+    return draw(request, "history.html", page=page, sizes=SIZES)
+
+
+@histories.get("/undo/{identifier}")
+def ask_undo(request: Request, context: Context, identifier: str) -> Response:
+    """Show what an undo would take back, and ask."""
+    entry = next((each for each in context.cluster.history() if each.id == identifier), None)
+    if entry is None:
+        raise UndoImpossibleError(f"there is no change {identifier!r}")
+    return draw(request, "undo.html", entry=entry, key=new_key(), limit=CHANGES_SHOWN)
+
+
+@histories.post("/undo/{identifier}")
+async def undo(request: Request, context: Context, user: Operator, identifier: str) -> Response:
+    """Take a change back, once."""
+    form = await read_form(request)
+
+    def act() -> Outcome:
+        done = context.cluster.undo(identifier)
+        return Outcome("done.undone", {"id": identifier, "count": len(done)})
+
+    await run_in_threadpool(outcomes_of(request).once, user.name, form.key, act)
+    return go(f"{BULK}/history", done=form.key)

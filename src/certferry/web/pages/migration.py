@@ -1,0 +1,152 @@
+"""The migration console: both clusters side by side, what is done, what comes next, and the verification."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from certferry.cluster.cluster import Cluster
+from certferry.errors import Refusal
+from certferry.migrate.causes import find_cause
+from certferry.migrate.matrix import Matrix, build_matrix
+from certferry.migrate.record import code_of_check
+from certferry.migrate.report import render_html
+from certferry.migrate.result import Verification
+from certferry.trust.list_check import Check
+from certferry.web.context import WebContext, context_of
+from certferry.web.jobs import Job
+from certferry.web.pages.checklist import Side, checklist
+from certferry.web.pages.drawing import draw, go, told, words_of
+from certferry.web.pages.forms import read_form
+from certferry.web.pages.kept import HOLDINGS
+from certferry.web.pages.language import language_of
+from certferry.web.pages.once import new_key
+from certferry.web.pages.sentences import Told, tell
+from certferry.web.security import CurrentUser, current_user
+from certferry.web.work import LookWish, read_directory, start_look
+
+router = APIRouter(prefix="/migration", dependencies=[Depends(current_user)])
+Context = Annotated[WebContext, Depends(context_of)]
+MATRICES = ("tvs", "nodes")
+LISTED = 200
+
+
+@router.get("")
+async def console(request: Request, context: Context) -> Response:
+    """Draw the console; without another cluster, say how to give one."""
+    if not context.others:
+        return draw(request, "migration_alone.html")
+    source, destination = _pair(context, request.query_params)
+    sides = [await _side(request, cluster) for cluster in (source, destination)]
+    last = _last_verification(request, source, destination)
+    verified = last.result if last and last.result else None
+    return draw(
+        request,
+        "migration.html",
+        sides=sides,
+        steps=await run_in_threadpool(checklist, sides[0], sides[1], verified),
+        names=[cluster.name for cluster in context.clusters],
+        last=last,
+        counts=await run_in_threadpool(lambda: {side.name: side.cluster.counts() for side in sides}),
+        key=new_key(),
+        stores=await run_in_threadpool(lambda: {side.name: HOLDINGS.of(side.cluster).foreign for side in sides}),
+    )
+
+
+def _pair(context: WebContext, query: Mapping[str, str]) -> tuple[Cluster, Cluster]:
+    """Choose from where to where; what cannot be meant is from here to the first other cluster."""
+    names = [cluster.name for cluster in context.clusters]
+    source = query.get("source", "")
+    source = source if source in names else names[0]
+    destination = query.get("destination", "")
+    if destination not in names or destination == source:
+        destination = next(name for name in names if name != source)
+    return context.named(source), context.named(destination)
+
+
+async def _side(request: Request, cluster: Cluster) -> Side:
+    try:
+        return Side(cluster, await read_directory(cluster))
+    except Refusal as refusal:
+        return Side(cluster, None, "" if refusal.code == "bulk.settings-missing" else told(request, refusal).sentence)
+
+
+def _last_verification(request: Request, source: Cluster, destination: Cluster) -> Job | None:
+    for job in request.app.state.jobs.latest():
+        asked = job.asked
+        if job.kind == "verify" and asked["source"] == [source.name] and asked["destination"] == [destination.name]:
+            found: Job = job
+            return found
+    return None
+
+
+@router.post("/verify")
+async def verify(request: Request, context: Context, user: CurrentUser) -> Response:
+    """Start a verification once, and show how it goes."""
+    form = await read_form(request)
+    source, destination = _pair(context, form.values)
+    wish = LookWish((source.name,), (destination.name,), phones=LISTED)
+    job = start_look("verify", context, request.app.state.jobs, user, wish, form.key)
+    return go(f"/migration/jobs/{job.id}")
+
+
+@router.get("/verify")
+def no_verify_page() -> Response:
+    """Lead a reader who logs in again here to the console."""
+    return go("/migration")
+
+
+@router.get("/jobs/{identifier}")
+async def show_job(request: Request, identifier: str) -> Response:
+    """Show how a verification goes, or what it came to."""
+    job: Job = request.app.state.jobs.find(identifier)
+    verification = Verification.of_json(job.result) if job.result else None
+    matrices = _matrices(verification) if verification else []
+    return draw(
+        request,
+        "verification.html",
+        job=job,
+        error=_told(request, job),
+        verification=verification,
+        matrices=matrices,
+        limit=LISTED,
+        column=lambda text: _column(request, text),
+        cause=lambda check: _cause(request, check),
+    )
+
+
+@router.get("/jobs/{identifier}/report")
+async def report(request: Request, identifier: str) -> Response:
+    """Send the report for the change board: one file that needs nothing else."""
+    job: Job = request.app.state.jobs.find(identifier)
+    if not job.result:
+        return go(f"/migration/jobs/{identifier}")
+    page = render_html(Verification.of_json(job.result), language=language_of(request))
+    headers = {"Content-Disposition": 'attachment; filename="verification.html"'}
+    return Response(page, media_type="text/html", headers=headers)
+
+
+def _matrices(verification: Verification) -> list[tuple[str, Matrix]]:
+    found = ((name, build_matrix(name, verification.checks)) for name in MATRICES)
+    return [(name, matrix) for name, matrix in found if matrix]
+
+
+def _column(request: Request, text: str) -> str:
+    say = words_of(request)
+    return say(f"matrix.{text}") if say.has(f"matrix.{text}") else tell(text, say.language)
+
+
+def _cause(request: Request, check: Check) -> str:
+    """Tell the cause in Japanese: titles and remedies of checks are told in English only."""
+    if language_of(request) == "en" or check.verdict not in ("fail", "warn"):
+        return ""
+    cause = find_cause(code_of_check(check.id, check.title))
+    return cause.cause.of("ja") if cause else ""
+
+
+def _told(request: Request, job: Job) -> Told | None:
+    if job.error is None:
+        return None
+    return told(request, Refusal(job.error["sentence"], remedy=job.error["remedy"]), job.error["code"])

@@ -1,0 +1,149 @@
+"""*Security > Trust Lists*: the ITL of each TFTP node and the CTL, decoded: who signed, who is in it, who vouches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from certferry.cluster.cluster import Cluster
+from certferry.cluster.searching import TrustQuery
+from certferry.trust.list_check import Check, Signature, check_list, find_signer, signature_of
+from certferry.trust.list_rules import MAXIMUM_CERTIFICATES
+from certferry.trust.purpose import Store
+from certferry.web.context import WebContext, context_of
+from certferry.web.pages.certificate_list import moment
+from certferry.web.pages.drawing import draw, go
+from certferry.web.security import current_user
+from certferry.wire.roles import role_text
+from certferry.wire.trust_list import TrustList
+
+router = APIRouter(prefix="/security/trust-lists", dependencies=[Depends(current_user)])
+Context = Annotated[WebContext, Depends(context_of)]
+CLUSTER = "cluster"
+"""Stands in a path for the node of the CTL, which is one for the cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRecord:
+    """One record as the page tells it."""
+
+    role: str
+    dns_name: str
+    subject: str
+    serial: str
+    sha256: str
+    expires: datetime | None
+    is_signer: bool
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownList:
+    """One trust list of a cluster; ``vouched`` are the other clusters whose Phone-SAST-trust has its signer."""
+
+    kind: Literal["CTL", "ITL"]
+    node: str
+    data: bytes
+    parsed: TrustList
+    vouched: tuple[tuple[str, bool], ...]
+
+    @property
+    def path(self) -> str:
+        """Where its page is."""
+        return f"/security/trust-lists/{self.kind}/{self.node}"
+
+    @property
+    def built(self) -> datetime | None:
+        """When it was built."""
+        stamp = self.parsed.header.timestamp
+        return None if stamp is None else datetime.fromtimestamp(stamp, UTC)
+
+    @property
+    def signature(self) -> Signature:
+        """Whether the signature holds."""
+        return signature_of(self.data, self.parsed)
+
+    @property
+    def certificates(self) -> int:
+        """How many different certificates it has; phones load so many at most as ``limit`` says."""
+        return len({record.certificate for record in self.parsed.records if record.certificate})
+
+    @property
+    def limit(self) -> int:
+        """How many certificates a phone loads."""
+        return MAXIMUM_CERTIFICATES
+
+    def checks(self) -> tuple[Check, ...]:
+        """Judge the list by itself."""
+        return check_list(self.data, moment())
+
+
+@router.get("")
+def overview(request: Request, context: Context) -> Response:
+    """Draw the lists of the cluster, and of the other ones where they are known."""
+    clusters = [context.cluster, *context.others.values()]
+    sides = [(each.name, list(_lists(each, clusters))) for each in clusters]
+    return draw(request, "trust_lists.html", sides=sides)
+
+
+@router.get("/{kind}/{node}")
+def show(request: Request, context: Context, kind: Literal["CTL", "ITL"], node: str) -> Response:
+    """Decode one list."""
+    clusters = [context.cluster, *context.others.values()]
+    for shown in _lists(context.cluster, clusters):
+        if (shown.kind, shown.node.casefold()) == (kind, node.casefold()):
+            return draw(request, "trust_list.html", shown=shown, records=list(_records(context.cluster, shown)))
+    return go("/security/trust-lists")
+
+
+@router.get("/{kind}/{node}/download")
+def download(context: Context, kind: Literal["CTL", "ITL"], node: str) -> Response:
+    """Send the list as phones get it."""
+    data = context.cluster.trust_list(kind, None if node == CLUSTER else node)
+    headers = {"Content-Disposition": f'attachment; filename="{kind}File.tlv"'}
+    return Response(data or b"", media_type="application/octet-stream", headers=headers)
+
+
+def _lists(cluster: Cluster, clusters: list[Cluster]) -> Iterator[ShownList]:
+    wanted: list[tuple[Literal["CTL", "ITL"], str]] = [("CTL", CLUSTER)]
+    wanted += [("ITL", node.name) for node in cluster.tftp_nodes()]
+    others = [each for each in clusters if each.name != cluster.name]
+    asked: dict[tuple[str, str, bytes], bool] = {}
+    for kind, node in wanted:
+        data = cluster.trust_list(kind, None if node == CLUSTER else node)
+        if data:
+            parsed = TrustList.parse(data)
+            for other in others:
+                key = (other.name, parsed.header.subject, parsed.header.serial)
+                asked[key] = asked[key] if key in asked else _vouches(other, parsed)
+            vouched = tuple(
+                (each.name, asked[each.name, parsed.header.subject, parsed.header.serial]) for each in others
+            )
+            yield ShownList(kind, node, data, parsed, vouched)
+
+
+def _vouches(cluster: Cluster, trust_list: TrustList) -> bool:
+    """Whether a cluster's TVS takes the signer as one of trust lists: its certificate is in Phone-SAST-trust."""
+    header = trust_list.header
+    query = TrustQuery(Store.PHONE_SAST_TRUST, text=header.serial.hex().upper())
+    return any(line.subject == header.subject for line in cluster.find_trust(query).items)
+
+
+def _records(cluster: Cluster, shown: ShownList) -> Iterator[ShownRecord]:
+    signer = find_signer(shown.parsed, shown.parsed)
+    owners = {each.certificate.der: f"{each.purpose} · {each.node or '*'}" for each in cluster.identities()}
+    for record in shown.parsed.records:
+        held = record.parsed if record.certificate else None
+        yield ShownRecord(
+            role_text(record.role),
+            record.dns_name,
+            record.subject,
+            record.serial.hex().upper(),
+            held.sha256 if held else "",
+            held.not_after if held else None,
+            record is signer,
+            owners.get(record.certificate, ""),
+        )

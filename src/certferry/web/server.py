@@ -1,0 +1,123 @@
+"""The web server: uvicorn on a socket opened beforehand, HTTPS with the publisher's tomcat certificate.
+
+The certificate is read when the server starts; one that is regenerated meanwhile is taken at the next start. Asked
+to stop, the server takes no more requests, lets the running jobs end, and is gone.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+
+import uvicorn
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from starlette.types import ASGIApp
+
+from certferry.cluster.cluster import Cluster
+from certferry.errors import Refusal, UsageError
+from certferry.serve.tls import server_context
+from certferry.trust.purpose import Purpose
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Browsers need nothing older; TVS and the phones' file service have a list of their own."""
+GOODBYE_SECONDS = 5
+MOST_CONNECTIONS = 1000
+
+
+class WebListenError(Refusal):
+    """The port of the pages cannot be opened."""
+
+    code = "web.listen"
+    remedy = "Give another --port or --host, or stop what listens there."
+
+
+class PlainHttpError(UsageError):
+    """Pages without TLS were asked for on an address that others reach."""
+
+    code = "web.plain-http"
+    remedy = "Leave --insecure-http out, or give --host 127.0.0.1."
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the port; raises ``WebListenError``."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        opened = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise WebListenError(f"{host}: {error.strerror or error}") from error
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen()
+    except OSError as error:
+        opened.close()
+        raise WebListenError(f"{host} port {port}: {error.strerror or error}") from error
+    return opened
+
+
+def check_loopback(host: str) -> None:
+    """Raise ``PlainHttpError`` unless only this machine reaches ``host``."""
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        raise PlainHttpError(f"{host} is not a loopback address")
+
+
+def tls_context(cluster: Cluster) -> ssl.SSLContext:
+    """Make the TLS side from the publisher's tomcat certificate and key."""
+    identity = cluster.identity(Purpose.TOMCAT)
+    key = cluster.private_key(identity).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    context = server_context(identity.certificate.pem, key)
+    context.set_ciphers(CIPHERS)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class WebServer(uvicorn.Server):
+    """Serves ``app`` on ``opened`` until ``stop``; ``ready`` is set once it answers."""
+
+    def __init__(self, app: ASGIApp, opened: socket.socket, tls: ssl.SSLContext | None) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                ws="none",
+                lifespan="on",
+                limit_concurrency=MOST_CONNECTIONS,
+                timeout_graceful_shutdown=GOODBYE_SECONDS,
+                ssl_context_factory=(lambda _config, _default: tls) if tls else None,
+            )
+        )
+        self.opened = opened
+        self.ready = asyncio.Event()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        number: int = self.opened.getsockname()[1]
+        return number
+
+    async def run_until_stopped(self) -> None:
+        """Serve until ``stop``."""
+        await self.serve([self.opened])
+
+    def stop(self) -> None:
+        """Take no more requests, finish what runs, and end."""
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve, and tell it."""
+        await super().startup(sockets)
+        self.ready.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the command that runs the server."""
+        yield

@@ -1,0 +1,54 @@
+// What the pages do beyond plain HTML. Without it every link and form still works.
+
+// Menus: one open at a time; Escape and a click elsewhere close it.
+const menus = document.querySelectorAll("nav.menu details");
+const closeMenus = (except) => menus.forEach((menu) => { if (menu !== except) menu.open = false; });
+menus.forEach((menu) => menu.addEventListener("toggle", () => { if (menu.open) closeMenus(menu); }));
+document.addEventListener("click", (event) => closeMenus(event.target.closest("nav.menu details")));
+document.addEventListener("keydown", (event) => {
+  const open = document.querySelector("nav.menu details[open]");
+  if (event.key === "Escape" && open) { open.open = false; open.querySelector("summary").focus(); }
+});
+
+// Dialogs: the link leads to a page of its own where there is no script.
+document.querySelectorAll("[data-dialog]").forEach((link) => {
+  const dialog = document.getElementById(link.dataset.dialog);
+  const show = (event) => { event.preventDefault(); dialog.showModal(); dialog.querySelector("select, input:not([type=hidden]), button").focus(); };
+  link.addEventListener("click", show);
+  link.addEventListener("keydown", (event) => { if (event.key === " ") show(event); });
+  dialog.addEventListener("close", () => link.focus());
+});
+document.querySelectorAll("dialog [data-close]").forEach((link) =>
+  link.addEventListener("click", (event) => { event.preventDefault(); link.closest("dialog").close(); }));
+
+// Each form is sent once; coming back to the page makes it usable again.
+const sent = (form, isSent) => {
+  form.toggleAttribute("data-sent", isSent);
+  form.querySelectorAll("button[type=submit]").forEach((button) => { button.setAttribute("aria-busy", String(isSent)); });
+};
+document.querySelectorAll("form[data-once]").forEach((form) =>
+  form.addEventListener("submit", (event) => {
+    if (form.hasAttribute("data-sent")) event.preventDefault();
+    else sent(form, true);
+  }));
+window.addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => sent(form, false)));
+
+// A wrong field gets the focus, so that keyboard and screen reader are where the message is.
+document.querySelector("[aria-invalid=true]")?.focus();
+
+// A running job: its progress as it comes; at its end the page loads anew and shows the result.
+const watched = document.querySelector("[data-job]");
+if (watched) {
+  const bar = watched.querySelector("progress");
+  const told = watched.querySelector(".told");
+  const events = new EventSource(watched.dataset.job);
+  events.addEventListener("progress", (event) => {
+    const { step, done, total } = JSON.parse(event.data);
+    if (total) { bar.max = total; bar.value = done; }
+    told.textContent = `${watched.dataset.step} ${step}: ${done} / ${total}`;
+  });
+  const again = () => { events.close(); window.location.reload(); };
+  events.addEventListener("end", again);
+  // The server is gone for a moment, or the session is over: loading anew shows which.
+  events.addEventListener("error", () => { if (events.readyState === EventSource.CLOSED) setTimeout(again, 2000); });
+}
