@@ -102,7 +102,7 @@ async def test_every_answer_keeps_browsers_strict(site: Site) -> None:
         assert "unsafe" not in policy
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
         assert headers["strict-transport-security"] == "max-age=31536000"
         assert headers["cache-control"] == "no-store"
         assert "server" not in headers
@@ -259,6 +259,12 @@ async def test_a_strange_page_cannot_log_anybody_in(site: Site) -> None:
         answer = await stranger.post(SESSION, json={"name": "ann", "password": PASSWORD})
     assert answer.status_code == 403
     assert "set-cookie" not in answer.headers
+
+
+async def test_what_a_stranger_was_looking_for_is_there_after_the_login(site: Site) -> None:
+    async with site.visitor() as stranger:
+        answer = await stranger.get("/security/certificates?text=capf")
+    assert answer.headers["location"] == "/login?next=%2Fsecurity%2Fcertificates%3Ftext%3Dcapf"
 
 
 # --- logins

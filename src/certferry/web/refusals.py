@@ -8,11 +8,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -145,8 +144,6 @@ def _in_json(refusal: Refusal, headers: Mapping[str, str] | None = None) -> Resp
 
 
 def _page(request: Request, refusal: Refusal) -> Response:
-    if refusal.code == "web.not-logged-in" and request.method == "GET":
-        return RedirectResponse(f"/login?next={quote(request.url.path)}", HTTPStatus.SEE_OTHER)
     response: Response = request.app.state.refusal_page(request, refusal, status_of(refusal))
     return response
 
