@@ -15,7 +15,7 @@ test: $(VENV)/.development lint types layers
 	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term $(ARGS)
 
 check: $(VENV)/.development lint types layers
-	$(BIN)/pytest -n $(JOBS) -q -m "not slow" tests/unit $(ARGS)
+	$(BIN)/pytest -n $(JOBS) -q -m "not slow" tests/unit --ignore-glob='*/test_web_*' $(ARGS)
 
 lint: $(VENV)/.development
 	$(BIN)/ruff check
