@@ -243,3 +243,32 @@ class Listener:
         )
         return transport
         return transport
+
+
+class ListeningServer:
+    """What TVS and the registrar have in common: they are one listener each, and outlive changes of its context."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens; the real port when port 0 was asked for."""
+        return self._listener.address
+
+    @property
+    def connections(self) -> ConnectionCounters:
+        """What became of connections."""
+        return self._listener.counters
+
+    def replace_context(self, context: ssl.SSLContext | None) -> None:
+        """Use ``context`` for connections from now on, as after a certificate or a trust store changed."""
+        self._listener.context = context
+
+    async def start(self) -> None:
+        """Begin to serve; raise ``OSError`` when the address cannot be had."""
+        await self._listener.start()
+
+    async def close(self) -> None:
+        """Stop, and end every connection."""
+        await self._listener.close()

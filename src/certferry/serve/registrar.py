@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from certferry.cluster.values import Phone
-from certferry.serve.listener import ConnectionCounters, Conversation, Listener
+from certferry.serve.listener import Conversation, Listener, ListeningServer
 from certferry.wire.sip import MAX_HEADERS, Register, Response, SipMalformedError, SipMessage, frame_length
 
 MAX_EXPIRES = 3600
@@ -46,7 +46,7 @@ class RegistrarCounters:
     timed_out: int = 0
 
 
-class Registrar:
+class Registrar(ListeningServer):
     """One registrar; plain TCP when ``context`` is None, else TLS.
 
     The context comes from ``server_context`` with ``client_ca`` and ``require_client``. ``on_register`` is told of
@@ -71,7 +71,7 @@ class Registrar:
         self._known = known
         self._on_register = on_register
         self._ends: dict[str, asyncio.TimerHandle] = {}
-        self._listener = Listener(
+        listener = Listener(
             address,
             lambda: _SipConversation(self),
             context,
@@ -79,16 +79,7 @@ class Registrar:
             max_connections=max_connections,
             reuse_port=reuse_port,
         )
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where it listens; the real port when port 0 was asked for."""
-        return self._listener.address
-
-    @property
-    def connections(self) -> ConnectionCounters:
-        """What became of connections."""
-        return self._listener.counters
+        super().__init__(listener)
 
     def replace_known(self, known: Known) -> None:
         """Take over changed phones: those no longer known are unregistered, all others stay."""
@@ -96,17 +87,9 @@ class Registrar:
         for device in [device for device in self.registrations if known(device) is None]:
             self._forget(device)
 
-    def replace_context(self, context: ssl.SSLContext | None) -> None:
-        """Use ``context`` for connections from now on, as after CallManager-trust changed."""
-        self._listener.context = context
-
-    async def start(self) -> None:
-        """Begin to serve; raise ``OSError`` when the address cannot be had."""
-        await self._listener.start()
-
     async def close(self) -> None:
         """Stop, end every connection and forget every registration."""
-        await self._listener.close()
+        await super().close()
         for device in list(self.registrations):
             self._forget(device)
 

@@ -7,7 +7,7 @@ may take: a deadline for the handshake and for each request, a size limit, a num
 import ssl
 from dataclasses import dataclass
 
-from certferry.serve.listener import ConnectionCounters, Conversation, Listener
+from certferry.serve.listener import Conversation, Listener, ListeningServer
 from certferry.serve.tvs_index import TvsIndex
 from certferry.wire.tvs import HEADER_SIZE, Status, frame_length
 
@@ -25,7 +25,7 @@ class TvsCounters:
     timed_out: int = 0
 
 
-class TvsServer:
+class TvsServer(ListeningServer):
     """One TVS. ``max_connections`` counts from the accepted TCP connection on, handshakes included.
 
     A connection ends when the phone ends it, after ``request_timeout`` seconds without a whole request, or at the
@@ -46,7 +46,7 @@ class TvsServer:
         self.index = index
         self.request_timeout = request_timeout
         self.counters = TvsCounters()
-        self._listener = Listener(
+        listener = Listener(
             address,
             lambda: _TvsConversation(self),
             context,
@@ -54,32 +54,11 @@ class TvsServer:
             max_connections=max_connections,
             reuse_port=reuse_port,
         )
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where it listens; the real port when port 0 was asked for."""
-        return self._listener.address
-
-    @property
-    def connections(self) -> ConnectionCounters:
-        """What became of connections."""
-        return self._listener.counters
+        super().__init__(listener)
 
     def replace_index(self, index: TvsIndex) -> None:
         """Answer from ``index`` from the next request on, on every connection."""
         self.index = index
-
-    def replace_context(self, context: ssl.SSLContext) -> None:
-        """Use ``context`` for connections from now on, as after the TVS certificate was renewed."""
-        self._listener.context = context
-
-    async def start(self) -> None:
-        """Begin to serve; raise ``OSError`` when the address cannot be had."""
-        await self._listener.start()
-
-    async def close(self) -> None:
-        """Stop, and end every connection."""
-        await self._listener.close()
 
 
 class _TvsConversation(Conversation):
