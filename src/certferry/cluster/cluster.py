@@ -28,7 +28,6 @@ from certferry.cluster import (
     trust_lists,
     trust_stores,
 )
-from certferry.cluster.accounts import Accounts
 from certferry.cluster.acting import actor
 from certferry.cluster.database import Database
 from certferry.cluster.founding import ClusterSpec, found
@@ -42,6 +41,7 @@ from certferry.cluster.issuing import (
     locally_significant,
     signing_request,
 )
+from certferry.cluster.ledgers import Ledgers
 from certferry.cluster.location import ClusterLocation
 from certferry.cluster.sealing import Seal
 from certferry.cluster.searching import Searches
@@ -69,7 +69,7 @@ def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-class Cluster(Searches):
+class Cluster(Searches, Ledgers):
     """A cluster, opened. Safe to use from several threads and processes; each call is its own transaction."""
 
     def __init__(
@@ -347,11 +347,6 @@ class Cluster(Searches):
         """Keep a setting; a secret is sealed. None takes it away."""
         with self._database.write() as connection:
             parameters.set_setting(connection, self._seal, key, value, secret=secret)
-
-    @property
-    def accounts(self) -> Accounts:
-        """Who may use the cluster's pages and API."""
-        return Accounts(self._database, self._clock)
 
     def audit_lines(self) -> tuple[str, ...]:
         """The audit log, oldest line first."""

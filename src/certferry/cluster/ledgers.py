@@ -1,0 +1,22 @@
+"""What a cluster's database keeps beside the cluster itself: each ledger is a class with short transactions.
+
+A ledger changes nothing that nodes serve, so it does not touch the change version.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from certferry.cluster.accounts import Accounts
+from certferry.cluster.database import Database
+
+
+class Ledgers:
+    """The ledgers of one cluster."""
+
+    _database: Database
+    _clock: Callable[[], datetime]
+
+    @property
+    def accounts(self) -> Accounts:
+        """Who may use the cluster's pages and API."""
+        return Accounts(self._database, self._clock)
