@@ -10,6 +10,7 @@ step. A step is one SFTP request sent, or one statement sent to the database.
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -94,6 +95,21 @@ async def prepare(operation: str, folder: Path, settings: SftpSettings) -> None:
                 importing.apply(source, await importing.plan(source, exchange, now=now()))
 
 
+class Prepared:
+    """The state an operation starts from: made once, then copied back, which takes a tenth of the time."""
+
+    def __init__(self, operation: str, folder: Path, settings: SftpSettings) -> None:
+        asyncio.run(prepare(operation, folder, settings))
+        self._places = (Path(settings.directory), *(folder / name for name in NAMES))
+        self._copies = [shutil.copytree(place, folder / f"copy-{place.name}") for place in self._places]
+
+    def restore(self) -> None:
+        """Bring directory and clusters back to that state."""
+        for place, copy in zip(self._places, self._copies, strict=True):
+            shutil.rmtree(place)
+            shutil.copytree(copy, place)
+
+
 async def look(folder: Path, settings: SftpSettings) -> dict[str, Any]:
     """Say what was left: files that are torn, temporaries, what an import would bring, what the stores hold."""
     async with SftpExchange.opened(settings) as exchange:
@@ -164,10 +180,10 @@ def main() -> None:
     paths = {key: Path(given[key]) for key in ("client_key", "known_hosts")}
     settings = SftpSettings(**{**given, **paths})
     found_clusters(folder)
-    step, before = 1, None
+    prepared = Prepared(operation, folder, settings)
+    step, before = 1, asyncio.run(look(folder, settings))
     while True:
-        asyncio.run(prepare(operation, folder, settings))
-        before = before or asyncio.run(look(folder, settings))  # it is the same each time
+        prepared.restore()
         if not killed(step, operation, folder, settings):
             break
         halfway = asyncio.run(look(folder, settings))
