@@ -8,6 +8,8 @@ from datetime import datetime
 
 from certferry.cluster.accounts import Accounts
 from certferry.cluster.database import Database
+from certferry.cluster.resets import Resets
+from certferry.cluster.sightings import Sightings
 
 
 class Ledgers:
@@ -20,3 +22,13 @@ class Ledgers:
     def accounts(self) -> Accounts:
         """Who may use the cluster's pages and API."""
         return Accounts(self._database, self._clock)
+
+    @property
+    def sightings(self) -> Sightings:
+        """Where phones were seen last, and which lists they hold."""
+        return Sightings(self._database, self._clock)
+
+    @property
+    def resets(self) -> Resets:
+        """Phones that are to be reset."""
+        return Resets(self._database, self._clock)
