@@ -11,11 +11,11 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, inspect, select
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from certferry.cluster import audit, schema
 from certferry.cluster.acting import actor
 from certferry.cluster.database import Database
+from certferry.cluster.upserting import upsert
 from certferry.errors import UsageError
 
 
@@ -81,10 +81,10 @@ class Accounts:
 
     def put_user(self, name: str, role: Role, password_hash: str) -> None:
         """Add a user, or give a known one another password and role."""
-        row = {"role": role.value, "password_hash": password_hash}
-        statement = upsert(schema.web_user).values(name=name, created_at=self._clock().isoformat(), **row)
+        row = {"name": name, "role": role.value, "password_hash": password_hash}
+        row["created_at"] = self._clock().isoformat()
         with self._change("put-user", {"user": name, "role": role.value}) as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
+            upsert(connection, schema.web_user, [row], keys=["name"], update=["role", "password_hash"])
 
     def remove_user(self, name: str) -> None:
         """Forget a user with the tokens they made; raises ``UserUnknownError``."""

@@ -14,7 +14,7 @@ from typing import Self
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from certferry.cluster import (
     audit,
@@ -45,6 +45,7 @@ from certferry.cluster.ledgers import Ledgers
 from certferry.cluster.location import ClusterLocation
 from certferry.cluster.sealing import Seal
 from certferry.cluster.searching import Searches
+from certferry.cluster.upserting import upsert
 from certferry.cluster.values import (
     CallManagerGroup,
     HistoryEntry,
@@ -366,8 +367,8 @@ class Cluster(Searches, Ledgers):
     def report_served(self, served: Mapping[str, int]) -> None:
         """Note which change version each node's services now answer from."""
         with self._database.write() as connection:
-            for node, version in served.items():
-                connection.execute(insert(schema.served).prefix_with("OR REPLACE"), {"node": node, "version": version})
+            rows = [{"node": node, "version": version} for node, version in served.items()]
+            upsert(connection, schema.served, rows, keys=["node"], update=["version"])
 
     def served(self) -> dict[str, int]:
         """Which change version each node's services answered from when they last said so."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sqlalchemy import Connection, create_engine, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from certferry.cluster import schema
+from certferry.cluster.upserting import upsert
 from certferry.errors import Refusal
 
 BUSY_SECONDS = 30
@@ -121,8 +121,7 @@ def fact(connection: Connection, key: str) -> str | None:
 
 def put_fact(connection: Connection, key: str, value: str) -> None:
     """Write one single value, in place of an earlier one."""
-    statement = insert(schema.fact).values(key=key, value=value)
-    connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+    upsert(connection, schema.fact, [{"key": key, "value": value}], keys=["key"], update=["value"])
 
 
 def version(connection: Connection) -> int:

@@ -7,11 +7,11 @@ from datetime import datetime
 from os import cpu_count
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from certferry.cluster import schema
 from certferry.cluster.issuing import KeySource, Organisation, PrivateKey, Request, key_bytes, key_of, self_signed
 from certferry.cluster.sealing import Seal
+from certferry.cluster.upserting import upsert
 from certferry.cluster.values import Identity, Node, NodeRole
 from certferry.errors import Refusal, UsageError
 from certferry.trust.purpose import Purpose
@@ -88,8 +88,7 @@ def generate(
 def store_certificates(connection: Connection, certificates: Iterable[Certificate]) -> None:
     """Write certificates that trust entries and identities will refer to; known ones stay."""
     rows = [{"sha256": each.sha256, "der": each.der} for each in certificates]
-    if rows:
-        connection.execute(insert(schema.certificate).on_conflict_do_nothing(), rows)
+    upsert(connection, schema.certificate, rows, keys=["sha256"])
 
 
 def put_identities(connection: Connection, seal: Seal, owned: Sequence[OwnCertificate]) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Table, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from certferry.cluster import schema
 from certferry.cluster.sealing import Seal
+from certferry.cluster.upserting import upsert
 from certferry.cluster.values import SecurityMode
 from certferry.errors import UsageError
 
@@ -116,5 +116,5 @@ def set_setting(connection: Connection, seal: Seal, key: str, value: str | None,
 
 
 def _put(connection: Connection, table: Table, row: dict[str, object]) -> None:
-    others = {name: value for name, value in row.items() if name != "key"}
-    connection.execute(insert(table).values(row).on_conflict_do_update(index_elements=["key"], set_=others))
+    others = [name for name in row if name != "key"]
+    upsert(connection, table, [row], keys=["key"], update=others)

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from certferry.cluster import schema
+from certferry.cluster.upserting import upsert
 from certferry.cluster.values import DEFAULT_MODEL, CallManagerGroup, Phone
 from certferry.errors import UsageError
 
@@ -133,8 +133,7 @@ def put_group(connection: Connection, group: CallManagerGroup, known_nodes: Iter
     if strangers:
         raise GroupInvalidError(f"group {group.name} names {', '.join(strangers)}, which is no node of this cluster")
     row = {"name": group.name, "members": json.dumps(group.members)}
-    statement = insert(schema.group).values(row)
-    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"members": row["members"]}))
+    upsert(connection, schema.group, [row], keys=["name"], update=["members"])
 
 
 def read_groups(connection: Connection) -> tuple[CallManagerGroup, ...]:
@@ -161,10 +160,7 @@ def put_phones(connection: Connection, phones: Sequence[Phone]) -> None:
                 "description": phone.description,
             }
         )
-    if rows:
-        statement = insert(schema.phone)
-        new = {name: statement.excluded[name] for name in ("model", "group", "secure", "description")}
-        connection.execute(statement.on_conflict_do_update(index_elements=["device"], set_=new), rows)
+    upsert(connection, schema.phone, rows, keys=["device"], update=["model", "group", "secure", "description"])
 
 
 def read_phones(connection: Connection) -> tuple[Phone, ...]:

@@ -1,0 +1,33 @@
+"""Insert or update in one statement, on SQLite and PostgreSQL alike."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+
+def upsert(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    keys: Sequence[str],
+    update: Sequence[str] = (),
+) -> None:
+    """Write ``rows``; where a row with the same ``keys`` stands, write its columns ``update`` anew.
+
+    Without ``update`` a row that stands stays as it is. ``keys`` are the columns of a primary key or a unique
+    constraint. Every row has the same columns; the last of several rows with the same keys wins.
+    """
+    if not rows:
+        return
+    # Both have the same ON CONFLICT, but SQLAlchemy keeps it with each dialect.
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table)
+    if update:
+        anew = {name: statement.excluded[name] for name in update}
+        statement = statement.on_conflict_do_update(index_elements=list(keys), set_=anew)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=list(keys))
+    connection.execute(statement, [dict(row) for row in rows])
