@@ -34,10 +34,11 @@ Peer = tuple[str, int] | tuple[str, int, int, int]
 class _Transfer:
     """One file on its way to one peer."""
 
-    __slots__ = ("peer", "request", "session", "socket")
+    __slots__ = ("name", "peer", "request", "session", "socket")
 
-    def __init__(self, peer: Peer, request: bytes, session: SendSession, sock: socket.socket) -> None:
+    def __init__(self, peer: Peer, name: str, request: bytes, session: SendSession, sock: socket.socket) -> None:
         self.peer = peer
+        self.name = name
         self.request = request
         self.session = session
         self.socket = sock
@@ -72,6 +73,7 @@ class TftpServer:
         tries: int = 5,
         receive_buffer: int = RECEIVE_BUFFER,
         reuse_port: bool = False,
+        on_served: Callable[[str, str], None] | None = None,
     ) -> None:
         self.address = address
         self.counters = FileCounters()
@@ -81,6 +83,7 @@ class TftpServer:
         self._timeout = timeout
         self._tries = tries
         self._reuse_port = reuse_port
+        self._on_served = on_served
         self._family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._transfers: dict[Peer, _Transfer] = {}
         self._sweeping: asyncio.TimerHandle | None = None
@@ -175,7 +178,7 @@ class TftpServer:
             return False
         now = self._now()
         session = SendSession(request, content, now, timeout=self._timeout, tries=self._tries)
-        transfer = self._transfers[peer] = _Transfer(peer, data, session, sock)
+        transfer = self._transfers[peer] = _Transfer(peer, request.filename, data, session, sock)
         self.counters.in_progress += 1
         self._loop.add_reader(sock, self._take_packet, transfer)
         transfer.send(session.start(now))
@@ -224,6 +227,8 @@ class TftpServer:
         self.counters.in_progress -= 1
         if transfer.session.done:
             self.counters.processed += 1
+            if self._on_served:
+                self._on_served(transfer.name, transfer.peer[0])
         else:
             self.counters.aborted += 1
 
