@@ -18,6 +18,8 @@ from web_site import PASSWORD, Site, error_of
 
 SESSION = "/api/v1/session"
 OPEN = {SESSION}
+LOOKS = {"/migration/verify", "/api/v1/verify", "/api/v1/rehearse"}
+"""They change nothing anywhere; from who may only look they take clusters alone that the server was told to show."""
 PARAMETER = "/api/v1/parameters/rollback-to-pre-8.0"
 FILLED = {
     "{sha256}": "0" * 64,
@@ -64,12 +66,26 @@ async def test_who_may_look_is_refused_every_change(site: Site) -> None:
     before = site.cluster.version()
     async with site.logged_in("bob") as bob:
         for method, path in routes(site):
-            if method != "GET" and path not in OPEN:
+            if method != "GET" and path not in OPEN | LOOKS:
                 answer = await ask(bob, method, path)
                 assert (method, path, answer.status_code, error_of(answer)["code"]) == (
                     method, path, 403, "web.read-only",
                 )  # fmt: skip
     assert site.cluster.version() == before
+
+
+@pytest.mark.parametrize("look", ["verify", "rehearse"])
+async def test_who_may_look_verifies_the_clusters_shown_and_lets_the_server_dial_nobody_else(
+    make_cluster: MakeCluster, look: str
+) -> None:
+    site = Site(make_cluster(nodes=1), {"destination": make_cluster("destination", nodes=1)})
+    names = {"source": ["source"], "destination": ["destination"]}
+    async with site.logged_in("bob") as bob:
+        assert (await bob.post(f"/api/v1/{look}", json=names)).status_code == 202
+        for side in names:
+            answer = await bob.post(f"/api/v1/{look}", json=names | {side: ["127.0.0.1:9"]})
+            assert (answer.status_code, error_of(answer)["code"]) == (403, "web.read-only")
+    await site.ended()
 
 
 async def test_who_may_look_sees_everything_but_the_tokens(site: Site) -> None:
@@ -134,8 +150,6 @@ def pages() -> list[tuple[str, str]]:
 
 
 DOORS = {"/", "/login", "/logout", "/language"}
-LOOKS = {"/migration/verify"}
-"""It changes nothing anywhere, and asks clusters alone that the server was told to show."""
 EVERY_PAGE = [page for page in pages() if page[1] not in DOORS]
 
 

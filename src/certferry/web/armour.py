@@ -1,7 +1,7 @@
 """What wraps the whole application: headers that keep browsers strict, a limit on bodies, the visitor's cookie."""
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,12 +42,15 @@ class Armour:
         scope.setdefault("state", {})
         dressed = _Started(self._dressed(scope, send))
         request = Request(scope)
+        counted = _Counted(receive)
         if _announced(scope) > LARGEST_BODY:
-            refusal = answer(request, TooLargeError(f"the body has more than {LARGEST_BODY} bytes"))
-            await refusal(scope, receive, dressed)
+            await _too_large(request)(scope, receive, dressed)
             return
         try:
-            await self._app(scope, _Counted(receive), dressed)
+            await self._app(scope, counted, dressed)
+        except ClientDisconnect:
+            if counted.is_too_large and not dressed.begun:
+                await _too_large(request)(scope, receive, dressed)
         except Exception as error:
             if dressed.begun:
                 raise
@@ -98,7 +101,16 @@ class _Counted:
     async def __call__(self) -> Message:
         message = await self._receive()
         self._bytes += len(message.get("body", b""))
-        return {"type": "http.disconnect"} if self._bytes > LARGEST_BODY else message
+        return {"type": "http.disconnect"} if self.is_too_large else message
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether more came than any request here has."""
+        return self._bytes > LARGEST_BODY
+
+
+def _too_large(request: Request) -> Response:
+    return answer(request, TooLargeError(f"the body has more than {LARGEST_BODY} bytes"))
 
 
 def _announced(scope: Scope) -> int:

@@ -19,6 +19,7 @@ from certferry.cluster.cluster import Cluster
 from certferry.errors import Refusal, UsageError
 from certferry.serve.tls import server_context
 from certferry.trust.purpose import Purpose
+from certferry.web.patience import PatientProtocol
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Browsers need nothing older; TVS and the phones' file service have a list of their own."""
@@ -84,6 +85,7 @@ class WebServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=PatientProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -223,9 +223,14 @@ async def _rehearse(
 
 def place_of(context: WebContext, texts: Sequence[str]) -> Place:
     """Read a place: the name of one of this server's clusters, else addresses; never a folder on the server."""
-    if len(texts) == 1 and texts[0] in {cluster.name for cluster in context.clusters}:
+    if shows(context, texts):
         return Place.of_cluster(context.named(texts[0]))
     return Place.of_addresses(texts, http_port=HTTP_PORT, tvs_port=TVS_PORT)
+
+
+def shows(context: WebContext, texts: Sequence[str]) -> bool:
+    """Whether a place is one of this server's clusters."""
+    return len(texts) == 1 and texts[0] in {cluster.name for cluster in context.clusters}
 
 
 async def in_directory(cluster: Cluster, work: Callable[[SftpExchange, Wrapping], Awaitable[T]]) -> T:

@@ -8,10 +8,11 @@ from starlette.responses import Response
 from certferry.migrate.report import render_html
 from certferry.migrate.result import Verification
 from certferry.web.api.shared import Context, IdempotencyKey, TheJobs, protected
+from certferry.web.context import WebContext
 from certferry.web.jobs import JobUnknownError
-from certferry.web.security import Operator
+from certferry.web.security import CurrentUser, NotAllowedError, User
 from certferry.web.views import job_view
-from certferry.web.work import LookWish, start_look
+from certferry.web.work import LookWish, shows, start_look
 from certferry.web.work_models import JobAnswer, LookRequest
 
 router = protected("migration")
@@ -20,18 +21,18 @@ LOOKS = ("verify", "rehearse")
 
 @router.post("/verify", status_code=202)
 async def verify(
-    wanted: LookRequest, context: Context, jobs: TheJobs, user: Operator, key: IdempotencyKey = None
+    wanted: LookRequest, context: Context, jobs: TheJobs, user: CurrentUser, key: IdempotencyKey = None
 ) -> JobAnswer:
     """Start checking everything that decides whether phones will migrate."""
-    return job_view(start_look("verify", context, jobs, user, _wish(wanted), key))
+    return job_view(start_look("verify", context, jobs, user, _wish(context, user, wanted), key))
 
 
 @router.post("/rehearse", status_code=202)
 async def rehearse(
-    wanted: LookRequest, context: Context, jobs: TheJobs, user: Operator, key: IdempotencyKey = None
+    wanted: LookRequest, context: Context, jobs: TheJobs, user: CurrentUser, key: IdempotencyKey = None
 ) -> JobAnswer:
     """Start virtual phones that try the migration."""
-    return job_view(start_look("rehearse", context, jobs, user, _wish(wanted), key))
+    return job_view(start_look("rehearse", context, jobs, user, _wish(context, user, wanted), key))
 
 
 @router.get("/report/{job}", response_class=Response, responses={200: {"content": {"text/html": {}}}})
@@ -49,7 +50,10 @@ def report(
     return Response(page, media_type="text/html", headers={"content-disposition": 'attachment; filename="report.html"'})
 
 
-def _wish(wanted: LookRequest) -> LookWish:
+def _wish(context: WebContext, user: User, wanted: LookRequest) -> LookWish:
+    """Read the wish. Who may only look does so at this server's clusters, and lets it dial nobody else."""
+    if not user.is_operator and not (shows(context, wanted.source) and shows(context, wanted.destination)):
+        raise NotAllowedError(f"{user.name} may look at this server's clusters, not at other addresses")
     return LookWish(
         tuple(wanted.source),
         tuple(wanted.destination),

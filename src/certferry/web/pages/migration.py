@@ -86,6 +86,8 @@ def _last_verification(request: Request, source: Cluster, destination: Cluster) 
 async def verify(request: Request, context: Context, user: CurrentUser) -> Response:
     """Start a verification once, and show how it goes."""
     form = await read_form(request)
+    if not context.others:  # the console says how to give another cluster
+        return go("/migration")
     source, destination = _pair(context, form.values)
     wish = LookWish((source.name,), (destination.name,), phones=LISTED)
     job = start_look("verify", context, request.app.state.jobs, user, wish, form.key)
