@@ -1,16 +1,18 @@
 """One phone over real sockets. It does what the boot machine of ``certferry.phone`` says and decides nothing itself."""
 
 import asyncio
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from certferry.errors import Refusal
 from certferry.fleet import http, tftp
-from certferry.fleet.dial import CertificatePaths, HandshakeError, client_context, dial
-from certferry.fleet.sip import register
+from certferry.fleet.dial import CertificatePaths, HandshakeError, client_context, dial, lending_context
+from certferry.fleet.sip import RegistrationReply, SipConnection
 from certferry.fleet.tvs import TvsCertificateUnknownError, TvsHandshakeError, TvsUnreachableError, ask
 from certferry.phone.boot import DEFAULT_LIMITS, BootMachine, Limits
+from certferry.phone.call_control import kept_registrations
 from certferry.phone.events import (
     Action,
     Address,
@@ -23,6 +25,7 @@ from certferry.phone.events import (
     Question,
     Register,
     Registered,
+    RegistrationEvent,
     RegistrationFailed,
     ShowStatus,
     TvsAnswered,
@@ -33,6 +36,7 @@ from certferry.phone.outcome import Code, Journal, Outcome
 from certferry.phone.status import Status
 from certferry.phone.trust import PhoneTrust
 from certferry.phone.vouching import TvsMemory
+from certferry.wire.sip import SipMessage
 from certferry.wire.tvs import CertificateQueryReply
 
 _TVS_CODES: dict[type[Refusal], Code] = {
@@ -60,6 +64,14 @@ class Rehearsal:
         return f"{name[:3]}File.tlv" if self.made_up and name.startswith(("CTLSEP", "ITLSEP")) else name
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A registration and the connection that it was made over."""
+
+    connection: SipConnection
+    reply: RegistrationReply
+
+
 class Device:
     """A phone: its name, its flash, and how it reaches the network.
 
@@ -67,12 +79,16 @@ class Device:
     of firmware 12.5 and later do; with ``rehearsal`` it only tries whether it could register. A broken trust list in
     ``flash`` raises ``MalformedError`` here. After a boot, ``outcome``, ``journal``, ``statuses`` (what its screen
     showed) and ``tvs_requests`` tell of that boot.
+
+    A phone that ``stays`` keeps the connection over which it registered, for ``expires`` seconds at a time: it is
+    ``standing`` then, and ``on_request`` answers what the CallManager asks over it. Others register and hang up.
     """
 
     __slots__ = (
         "_memory",
         "_server",
         "allow_tls10",
+        "expires",
         "flash",
         "http_port",
         "journal",
@@ -80,9 +96,12 @@ class Device:
         "lsc",
         "model",
         "name",
+        "on_request",
         "outcome",
         "rehearsal",
+        "standing",
         "statuses",
+        "stays",
         "tftp_servers",
         "tvs_requests",
     )
@@ -110,6 +129,10 @@ class Device:
         self.allow_tls10 = allow_tls10
         self.limits = limits
         self.rehearsal = rehearsal
+        self.expires = 120
+        self.stays = False
+        self.standing: Standing | None = None
+        self.on_request: Callable[[SipMessage], int] | None = None
         self.outcome: Outcome | None = None
         self.journal: Journal = ()
         self.statuses: tuple[str, ...] = ()
@@ -132,6 +155,16 @@ class Device:
         outcome = await self._run(machine)
         self.flash, self.journal, self.outcome = machine.flash, machine.journal, outcome
         return outcome
+
+    async def register_as_before(self) -> str | None:
+        """Register with a CallManager of the configuration in flash; return why not, or None when one took it."""
+        reason = "the phone holds no configuration that names a CallManager"
+        for question in kept_registrations(self.flash):
+            event = await self._register(question)
+            if isinstance(event, Registered):
+                return None
+            reason = event.reason
+        return reason
 
     async def _run(self, machine: BootMachine) -> Outcome:
         loop = asyncio.get_running_loop()
@@ -214,19 +247,45 @@ class Device:
         assert isinstance(answer.reply, CertificateQueryReply)  # noqa: S101 -- ask checks that the answer fits
         return TvsAnswered(question.member, answer.reply)
 
-    async def _register(self, question: Register) -> Event:
+    async def _register(self, question: Register) -> RegistrationEvent:
         if self.rehearsal:
             return await self._try_call_control(question)
         try:
-            context = None
-            if question.secure:
-                context = client_context(question.trusted, self.lsc, allow_tls10=self.allow_tls10)
-            await register(question.server, self.name, context=context, timeout=self.limits.register * _MARGIN)
+            await self._register_and_keep(question)
         except Refusal as error:
             return RegistrationFailed(question.server, error.sentence)
         return Registered(question.server)
 
-    async def _try_call_control(self, question: Register) -> Event:
+    async def _register_and_keep(self, question: Register) -> None:
+        loop, limit = asyncio.get_running_loop(), self.limits.register * _MARGIN
+        deadline = loop.time() + limit
+        connection = await SipConnection.opened(
+            question.server,
+            self.name,
+            context=self._context(question),
+            identity=self.lsc if question.secure else None,
+            on_request=self.on_request,
+            timeout=limit,
+        )
+        try:
+            reply = await connection.register(expires=self.expires, timeout=deadline - loop.time())
+        except BaseException:
+            connection.close()
+            raise
+        if self.stays:
+            self.standing = Standing(connection, reply)
+        else:
+            connection.close()
+            await asyncio.sleep(0)  # one turn of the loop is what the transport needs to let go of its socket
+
+    def _context(self, question: Register) -> ssl.SSLContext | None:
+        if not question.secure:
+            return None
+        if self.lsc is None:
+            return client_context(question.trusted, allow_tls10=self.allow_tls10)
+        return lending_context(question.trusted, allow_tls10=self.allow_tls10)
+
+    async def _try_call_control(self, question: Register) -> RegistrationEvent:
         """Connect, over TLS where the phone would, and hang up: enough to know the server and that it answers."""
         context = client_context(question.trusted, allow_tls10=self.allow_tls10) if question.secure else None
         deadline = asyncio.get_running_loop().time() + self.limits.register * _MARGIN

@@ -78,11 +78,30 @@ def client_context(
     if identity is None:
         return _shared_context(pins, allow_tls10)
     context = _context(pins, allow_tls10=allow_tls10)
+    load_identity(context, identity)
+    return context
+
+
+def lending_context(trusted: Iterable[Certificate], *, allow_tls10: bool = False) -> PinnedContext:
+    """Make (or take again) settings that all phones share which trust the same servers and have an LSC each.
+
+    For ``line.open_line``, which loads the phone's own certificate into them at the moment it connects.
+    """
+    return _lending_context(frozenset(certificate.der for certificate in trusted), allow_tls10)
+
+
+def load_identity(context: ssl.SSLContext, identity: CertificatePaths) -> None:
+    """Let ``context`` present this certificate from now on; raise ``IdentityUnusableError``."""
     try:
         context.load_cert_chain(*identity, password=b"")
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise IdentityUnusableError(f"{identity[0]} and its key cannot be used: {error}") from error
-    return context
+
+
+def tls_facts(session: ssl.SSLObject) -> TlsFacts:
+    """Tell what the handshake of ``session`` came to."""
+    cipher = session.cipher()
+    return TlsFacts(session.getpeercert(binary_form=True) or b"", session.version() or "", cipher[0] if cipher else "")
 
 
 @asynccontextmanager
@@ -120,16 +139,11 @@ async def _secure(
         raise ServerUnknownError(f"the certificate of {_at(address)} is not trusted: {error.verify_message}") from error
     except OSError as error:  # ssl.SSLError, a reset, and TimeoutError are
         raise HandshakeError(f"no TLS with {_at(address)}: {str(error) or 'no answer in time'}") from error
-    facts = _facts(writer)
+    facts = tls_facts(writer.get_extra_info("ssl_object"))
     pins = getattr(context, "pins", None)
     if pins is not None and facts.server_certificate not in pins:
         raise ServerUnknownError(f"{_at(address)} presents a certificate that was issued by a trusted one, but is none")
     return facts
-
-
-def _facts(writer: asyncio.StreamWriter) -> TlsFacts:
-    session = writer.get_extra_info("ssl_object")
-    return TlsFacts(session.getpeercert(binary_form=True) or b"", session.version() or "", session.cipher()[0])
 
 
 async def _hang_up(writer: asyncio.StreamWriter) -> None:
@@ -142,6 +156,11 @@ async def _hang_up(writer: asyncio.StreamWriter) -> None:
 
 @lru_cache(maxsize=256)
 def _shared_context(pins: frozenset[bytes] | None, allow_tls10: bool) -> PinnedContext:  # noqa: FBT001 -- a cache key
+    return _context(pins, allow_tls10=allow_tls10)
+
+
+@lru_cache(maxsize=64)
+def _lending_context(pins: frozenset[bytes], allow_tls10: bool) -> PinnedContext:  # noqa: FBT001 -- a cache key
     return _context(pins, allow_tls10=allow_tls10)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from certferry.errors import MalformedError
+from certferry.phone.call_control import registrations
 from certferry.phone.candidate import Candidate, Rejection, read_candidate
 from certferry.phone.decision import TVS_TABLE, Decision, Finding, Held, Kind, Verdict, decide
 from certferry.phone.events import (
@@ -45,7 +46,7 @@ from certferry.phone.outcome import Code, Entry, Journal, Outcome, Step
 from certferry.phone.status import Status, loaded_text, rejected_text
 from certferry.phone.trust import Match, PhoneTrust, Signer
 from certferry.phone.vouching import TvsMemory, Voucher
-from certferry.wire.phone_config import DeviceSecurityMode, PhoneConfig
+from certferry.wire.phone_config import PhoneConfig
 from certferry.wire.signed_file import SUFFIX
 
 _STEP_OF = {Kind.CTL: Step.CTL, Kind.ITL: Step.ITL, Kind.CONFIGURATION: Step.CONFIGURATION}
@@ -324,12 +325,7 @@ class BootMachine:
     # Registration
 
     def _register(self, config: PhoneConfig) -> None:
-        secure = config.security_mode is not DeviceSecurityMode.NON_SECURE
-        trusted = self._trial.callmanager_certificates if secure else ()
-        self._callmanagers = deque(
-            Register((member.address, member.sips_port if secure else member.sip_port), secure, trusted)
-            for member in config.callmanagers
-        )
+        self._callmanagers = deque(registrations(config, self._trial))
         if self._callmanagers:
             self._register_next()
         else:

@@ -1,0 +1,28 @@
+"""With which CallManagers a phone registers, and how: what its configuration and its trust lists say."""
+
+from certferry.errors import MalformedError
+from certferry.phone.events import Register
+from certferry.phone.flash import Flash
+from certferry.phone.trust import PhoneTrust
+from certferry.wire.phone_config import DeviceSecurityMode, PhoneConfig
+
+
+def registrations(config: PhoneConfig, trust: PhoneTrust) -> tuple[Register, ...]:
+    """Return the registrations to try, in order; a secure phone knows its CallManagers by ``trust``."""
+    secure = config.security_mode is not DeviceSecurityMode.NON_SECURE
+    trusted = trust.callmanager_certificates if secure else ()
+    return tuple(
+        Register((member.address, member.sips_port if secure else member.sip_port), secure, trusted)
+        for member in config.callmanagers
+    )
+
+
+def kept_registrations(flash: Flash) -> tuple[Register, ...]:
+    """Return those of the configuration that the phone holds, none when it holds none that can be read.
+
+    Where a phone goes back to whose new lists or configuration were refused: it keeps what it had (phone-trust 4.2).
+    """
+    try:
+        return registrations(PhoneConfig.parse(flash.config or b"<device/>"), PhoneTrust.of(flash))
+    except MalformedError:
+        return ()
