@@ -51,6 +51,7 @@ _SAFE = re.compile(r"[^\x00-\x1f\x7f]*")
 
 REASONS = {
     200: "OK",
+    202: "Accepted",
     400: "Bad Request",
     403: "Forbidden",
     404: "Not Found",
@@ -171,7 +172,7 @@ class Register:
             raise SipMalformedError(f"{message.start[:60]!r} is no REGISTER")
         recipient, contact = _needed(message, "To"), _needed(message, "Contact")
         return cls(
-            device=_device(contact, recipient),
+            device=device_of(contact, recipient),
             host=uri[1],
             via=message.all("Via"),
             sender=_needed(message, "From"),
@@ -295,7 +296,8 @@ def _needed(message: SipMessage, name: str) -> str:
     return value
 
 
-def _device(contact: str, recipient: str) -> str:
+def device_of(contact: str, recipient: str) -> str:
+    """The device that Contact names, else the user part of either header; raise ``SipMalformedError`` for none."""
     found = _NAMED_DEVICE.search(contact) or _USER.search(contact) or _USER.search(recipient)
     if found is None:
         raise SipMalformedError("neither Contact nor To names a device")
