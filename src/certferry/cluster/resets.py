@@ -11,11 +11,11 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Row, exists, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from certferry.cluster import schema
 from certferry.cluster.database import Database
 from certferry.cluster.sightings import chunks, stamp
+from certferry.cluster.upserting import upsert
 
 _TABLE = schema.reset_request
 _OPEN = _TABLE.c.taken_at.is_(None)
@@ -60,7 +60,7 @@ class Resets:
         ]
         if rows:
             with self._database.write() as connection:
-                connection.execute(insert(_TABLE).on_conflict_do_nothing(index_elements=["id"]), rows)
+                upsert(connection, _TABLE, rows, keys=["id"])
 
     def take(self, node: str, devices: Collection[str], limit: int | None = None) -> tuple[ResetRequest, ...]:
         """Claim what is open for ``devices``, the oldest first: what is returned here, nobody else ever gets."""

@@ -11,16 +11,18 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Row, Table, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Row, Table, select
 
 from certferry.cluster import schema
 from certferry.cluster.database import Database
+from certferry.cluster.upserting import upsert
 
 MAX_DETAIL = 300
 """Longest detail kept, in characters: some of it is what a peer sent."""
 CHUNK = 500
 """Devices in one statement."""
+RAN_OUT = "ran out"
+"""Detail of ``UNREGISTERED`` when nobody renewed: the registration said so itself, if it was not renewed elsewhere."""
 GRACE = timedelta(seconds=60)
 """How long a registration counts beyond its end, as nodes tell late and their clocks differ."""
 
@@ -85,9 +87,8 @@ class Sightings:
         if not seen and not lists:
             return
         with self._database.write() as connection:
-            for table, rows in ((schema.sighting, seen), (schema.held_list, lists)):
-                if rows:
-                    connection.execute(_later_wins(table), rows)
+            _put(connection, schema.sighting, seen)
+            _put(connection, schema.held_list, lists)
 
     def of(self, devices: Collection[str]) -> dict[str, dict[Step, Sighting]]:
         """The last sighting at each step of ``devices``; a phone never seen is not among them."""
@@ -143,17 +144,13 @@ def _latest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [kept[key] for key in sorted(kept)]  # in one order, so that two writers never wait for each other
 
 
-def _later_wins(table: Table) -> Any:
-    statement = insert(table)
-    new = statement.excluded
-    changed = {column.name: new[column.name] for column in table.columns if not column.primary_key}
-    return statement.on_conflict_do_update(
-        index_elements=[column.name for column in table.primary_key], set_=changed, where=table.c.at <= new["at"]
-    )
+def _put(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    keys = [column.name for column in table.primary_key]
+    upsert(connection, table, rows, keys=keys, update=[c.name for c in table.columns if c.name not in keys], later="at")
 
 
 def _lasts(registered: Sighting, left: Sighting | None, now: datetime) -> bool:
-    if left is not None and left.node == registered.node and left.at >= registered.at:
+    if left is not None and left.node == registered.node and left.at >= registered.at and left.detail != RAN_OUT:
         return False
     seconds = registered.detail.partition(" ")[0]
     return not seconds.isdecimal() or now <= registered.at + timedelta(seconds=int(seconds)) + GRACE

@@ -14,11 +14,13 @@ def upsert(
     *,
     keys: Sequence[str],
     update: Sequence[str] = (),
+    later: str | None = None,
 ) -> None:
     """Write ``rows``; where a row with the same ``keys`` stands, write its columns ``update`` anew.
 
     Without ``update`` a row that stands stays as it is. ``keys`` are the columns of a primary key or a unique
-    constraint. Every row has the same columns; the last of several rows with the same keys wins.
+    constraint. Every row has the same columns; the last of several rows with the same keys wins. With ``later``, a
+    column, a row is only written over one that has less or the same there.
     """
     if not rows:
         return
@@ -27,7 +29,8 @@ def upsert(
     statement = insert(table)
     if update:
         anew = {name: statement.excluded[name] for name in update}
-        statement = statement.on_conflict_do_update(index_elements=list(keys), set_=anew)
+        where = table.c[later] <= statement.excluded[later] if later else None
+        statement = statement.on_conflict_do_update(index_elements=list(keys), set_=anew, where=where)
     else:
         statement = statement.on_conflict_do_nothing(index_elements=list(keys))
     connection.execute(statement, [dict(row) for row in rows])

@@ -1,25 +1,31 @@
 """The SIP registrar of a node: where phones say that they are there, over TCP or mutual TLS.
 
-Only registration is spoken. A phone whose profile is secure registers over TLS with its LSC or not at all: its
+Phones register, send the alarm that says which trust lists they hold, and are told to reset over the connection
+they registered over. A phone whose profile is secure registers over TLS with its LSC or not at all: its
 certificate must lead to a CAPF certificate in CallManager-trust, and its common name must end in the device name
 (phone-trust 4.3: the LSC of another cluster's CAPF fails just here).
 """
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import uuid4
 
 from certferry.cluster.values import Phone
 from certferry.serve.listener import Conversation, Listener, ListeningServer
+from certferry.wire.phone_alarm import TRUST_LISTS, DeviceTLInfo, PhoneAlarm, PhoneAlarmMalformedError
 from certferry.wire.sip import MAX_HEADERS, Register, Response, SipMalformedError, SipMessage, frame_length
+from certferry.wire.sip_requests import ALARM_METHOD, Notify, Refer
 
 MAX_EXPIRES = 3600
 """Longest registration granted, in seconds."""
 _GRACE = 30.0
 """Seconds a connection may stay beyond the registration it carried."""
-_OK, _BAD_REQUEST, _FORBIDDEN, _NOT_FOUND, _METHOD_NOT_ALLOWED = 200, 400, 403, 404, 405
+RESET_SECONDS = 5.0
+"""How long a phone has to answer that it resets."""
+_OK, _ACCEPTED, _BAD_REQUEST, _FORBIDDEN, _NOT_FOUND, _METHOD_NOT_ALLOWED = 200, 202, 400, 403, 404, 405
 
 Known = Callable[[str], Phone | None]
 """Tells what the cluster knows of a device name; called for every REGISTER, so it must not wait."""
@@ -35,6 +41,15 @@ class Registration:
     expires: int
 
 
+class Leaving(StrEnum):
+    """Why a registration ended."""
+
+    ASKED = "asked"
+    RAN_OUT = "ran out"
+    REMOVED = "removed from the cluster"
+    STOPPED = "the service stopped"
+
+
 @dataclass(slots=True)
 class RegistrarCounters:
     """What became of requests since the registrar was made."""
@@ -44,13 +59,18 @@ class RegistrarCounters:
     refused: int = 0
     malformed: int = 0
     timed_out: int = 0
+    alarms: int = 0
+    resets: int = 0
+    resets_answered: int = 0
 
 
 class Registrar(ListeningServer):
     """One registrar; plain TCP when ``context`` is None, else TLS.
 
-    The context comes from ``server_context`` with ``client_ca`` and ``require_client``. ``on_register`` is told of
-    every registration and renewal. ``registrations`` holds those that have not run out, by device name.
+    The context comes from ``server_context`` with ``client_ca`` and ``require_client``. ``registrations`` holds those
+    that have not run out, by device name. ``on_register`` is told of every registration and renewal,
+    ``on_unregister`` of each that ended and why, ``on_refused`` of a device, its address and the status it was
+    answered, ``on_alarm`` of the lists that a phone says it holds, and its address. None of them may wait.
     """
 
     def __init__(
@@ -60,6 +80,9 @@ class Registrar(ListeningServer):
         known: Known,
         context: ssl.SSLContext | None = None,
         on_register: Callable[[Registration], None] | None = None,
+        on_unregister: Callable[[Registration, Leaving], None] | None = None,
+        on_refused: Callable[[str, str, int], None] | None = None,
+        on_alarm: Callable[[DeviceTLInfo, str], None] | None = None,
         handshake_timeout: float = 10,
         request_timeout: float = 10,
         max_connections: int = 10_000,
@@ -70,7 +93,11 @@ class Registrar(ListeningServer):
         self.request_timeout = request_timeout
         self._known = known
         self._on_register = on_register
+        self._on_unregister = on_unregister
+        self._on_refused = on_refused
+        self._on_alarm = on_alarm
         self._ends: dict[str, asyncio.TimerHandle] = {}
+        self._over: dict[str, _SipConversation] = {}
         listener = Listener(
             address,
             lambda: _SipConversation(self),
@@ -81,34 +108,70 @@ class Registrar(ListeningServer):
         )
         super().__init__(listener)
 
+    @property
+    def connected(self) -> KeysView[str]:
+        """The registered devices whose connection is open, so that they can be told to reset."""
+        return self._over.keys()
+
     def replace_known(self, known: Known) -> None:
         """Take over changed phones: those no longer known are unregistered, all others stay."""
         self._known = known
         for device in [device for device in self.registrations if known(device) is None]:
-            self._forget(device)
+            self._forget(device, Leaving.REMOVED)
 
     async def close(self) -> None:
         """Stop, end every connection and forget every registration."""
         await super().close()
         for device in list(self.registrations):
-            self._forget(device)
+            self._forget(device, Leaving.STOPPED)
 
-    def register(self, request: Register, address: str, certified: str | None) -> tuple[int, int]:
-        """Decide on a REGISTER and keep it: the status to answer, and the seconds granted.
+    async def reset(self, device: str, request_id: str, seconds: float = RESET_SECONDS) -> bool:
+        """Tell a phone to reset, over the connection it registered over; whether it answered that it will.
 
-        ``certified`` is the common name of the client certificate, None without TLS.
+        False at once when there is no such connection, else after ``seconds`` at the latest.
         """
-        status = self._status(request.device, certified)
+        conversation = self._over.get(device)
+        if conversation is None:
+            return False
+        self.counters.resets += 1
+        answered = await conversation.reset(device, request_id, seconds) == _OK
+        self.counters.resets_answered += answered
+        return answered
+
+    def register(self, request: Register, conversation: "_SipConversation") -> tuple[int, int]:
+        """Decide on a REGISTER and keep it: the status to answer, and the seconds granted."""
+        device, address, certified = request.device, conversation.peer, conversation.certified
+        status = self._status(device, certified)
         expires = min(request.expires, MAX_EXPIRES)
         if status != _OK:
             self.counters.refused += 1
+            if self._on_refused is not None:
+                self._on_refused(device, address, status)
         elif expires == 0:
             self.counters.unregistered += 1
-            self._forget(request.device)
+            self._forget(device, Leaving.ASKED)
         else:
             self.counters.registered += 1
-            self._keep(Registration(request.device, address, certified is not None, expires))
+            self._keep(Registration(device, address, certified is not None, expires), conversation)
         return status, expires
+
+    def take_alarm(self, alarm: PhoneAlarm, conversation: "_SipConversation") -> int:
+        """Take an alarm over the connection of the phone that it speaks of: the status to answer."""
+        if alarm.name != TRUST_LISTS:
+            return _ACCEPTED
+        info = DeviceTLInfo.of_alarm(alarm)
+        if self._over.get(info.device) is not conversation:
+            return _FORBIDDEN
+        self.counters.alarms += 1
+        if self._on_alarm is not None:
+            self._on_alarm(info, conversation.peer)
+        return _ACCEPTED
+
+    def lost(self, conversation: "_SipConversation") -> None:
+        """Forget a connection that ended. Whoever registered over it stays registered: it may come back."""
+        for device in conversation.devices:
+            del self._over[device]
+        conversation.devices.clear()
 
     def _status(self, device: str, certified: str | None) -> int:
         phone = self._known(device)
@@ -118,18 +181,28 @@ class Registrar(ListeningServer):
             return _FORBIDDEN if phone.secure else _OK
         return _OK if is_name_of(device, certified) else _FORBIDDEN
 
-    def _keep(self, registration: Registration) -> None:
+    def _keep(self, registration: Registration, conversation: "_SipConversation") -> None:
         device = registration.device
-        self._forget(device)
+        self._drop(device)
         self.registrations[device] = registration
-        self._ends[device] = asyncio.get_running_loop().call_later(registration.expires, self._forget, device)
+        run_out = asyncio.get_running_loop().call_later
+        self._ends[device] = run_out(registration.expires, self._forget, device, Leaving.RAN_OUT)
+        self._over[device] = conversation
+        conversation.devices.add(device)
         if self._on_register is not None:
             self._on_register(registration)
 
-    def _forget(self, device: str) -> None:
-        self.registrations.pop(device, None)
+    def _forget(self, device: str, why: Leaving) -> None:
+        registration = self._drop(device)
+        if registration is not None and self._on_unregister is not None:
+            self._on_unregister(registration, why)
+
+    def _drop(self, device: str) -> Registration | None:
         if end := self._ends.pop(device, None):
             end.cancel()
+        if conversation := self._over.pop(device, None):
+            conversation.devices.discard(device)
+        return self.registrations.pop(device, None)
 
 
 def is_name_of(device: str, common_name: str) -> bool:
@@ -138,20 +211,64 @@ def is_name_of(device: str, common_name: str) -> bool:
 
 
 class _SipConversation(Conversation):
-    """One phone's connection, which it keeps for as long as it is registered."""
+    """One phone's connection, which it keeps for as long as it is registered; ``devices`` registered over it."""
 
     def __init__(self, registrar: Registrar) -> None:
         super().__init__(registrar.request_timeout)
+        self.devices: set[str] = set()
         self._registrar = registrar
         self._tag = uuid4().hex[:12]
         self._begun = True
         self._length: int | None = None
+        self._lasts_until = 0.0
+        self._asked: dict[str, asyncio.Future[int]] = {}
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end."""
+        return str(self.transport.get_extra_info("peername")[0])
+
+    @property
+    def certified(self) -> str | None:
+        """The common name of the client certificate; None without TLS."""
+        if self.transport.get_extra_info("ssl_object") is None:
+            return None
+        subject = (self.transport.get_extra_info("peercert") or {}).get("subject", ())
+        return next((value for parts in subject for label, value in parts if label == "commonName"), "")
+
+    async def reset(self, device: str, request_id: str, seconds: float) -> int | None:
+        """Tell the phone to reset; the status it answers, None when it does not within ``seconds``."""
+        here, there = (self.transport.get_extra_info(end) for end in ("sockname", "peername"))
+        transport = "TCP" if self.certified is None else "TLS"
+        notify = Notify.reset(
+            device, request_id=request_id, host=_text_of(here), peer=_text_of(there), transport=transport
+        )
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._asked[notify.call_id] = answer
+        self.transport.write(notify.encode())
+        try:
+            async with asyncio.timeout(seconds):
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            self._asked.pop(notify.call_id, None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._registrar.lost(self)
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_result(0)
 
     def step(self) -> bool:
         message = self._next_message()
         if message is not None:
             self._begun = False
-            self.transport.write(self._answer(message).encode())
+            answer = self._answer(message)
+            if answer is not None:
+                self.transport.write(answer.encode())
+            self.wait(max(self._registrar.request_timeout, self._lasts_until - asyncio.get_running_loop().time()))
             return True
         if self.received and not self._begun:
             # A message has begun: from here on its end is awaited, not the end of the registration.
@@ -181,24 +298,40 @@ class _SipConversation(Conversation):
             self._length = frame_length(bytes(self.received[:MAX_HEADERS]))
         return self._length
 
-    def _answer(self, message: SipMessage) -> Response:
-        if not message.start.startswith("REGISTER "):
-            self.wait(self._registrar.request_timeout)
-            return Response.to(message, _METHOD_NOT_ALLOWED, tag=self._tag)
-        try:
-            request = Register.of_message(message)
-        except SipMalformedError:
-            self.malformed()
-            return Response.to(message, _BAD_REQUEST, tag=self._tag)
-        status, expires = self._registrar.register(request, self._peer(), self._certified())
-        self.wait(expires + _GRACE if status == _OK else self._registrar.request_timeout)
-        return Response.to(message, status, tag=self._tag, expires=expires if status == _OK else None)
-
-    def _peer(self) -> str:
-        return str(self.transport.get_extra_info("peername")[0])
-
-    def _certified(self) -> str | None:
-        if self.transport.get_extra_info("ssl_object") is None:
+    def _answer(self, message: SipMessage) -> Response | None:
+        """Answer a request; to an answer there is none."""
+        method = message.start.partition(" ")[0]
+        if method == "SIP/2.0":
+            self._take_answer(message)
             return None
-        subject = (self.transport.get_extra_info("peercert") or {}).get("subject", ())
-        return next((value for parts in subject for label, value in parts if label == "commonName"), "")
+        try:
+            if method == "REGISTER":
+                return self._answer_register(message)
+            if method == ALARM_METHOD:
+                alarm = PhoneAlarm.parse(Refer.of_message(message).alarm)
+                return self._reply(message, self._registrar.take_alarm(alarm, self))
+        except (SipMalformedError, PhoneAlarmMalformedError):
+            self.malformed()
+            return self._reply(message, _BAD_REQUEST)
+        return self._reply(message, _METHOD_NOT_ALLOWED)
+
+    def _answer_register(self, message: SipMessage) -> Response:
+        status, expires = self._registrar.register(Register.of_message(message), self)
+        if status != _OK:
+            return self._reply(message, status)
+        self._lasts_until = asyncio.get_running_loop().time() + expires + _GRACE
+        return Response.to(message, status, tag=self._tag, expires=expires)
+
+    def _reply(self, message: SipMessage, status: int) -> Response:
+        return Response.to(message, status, tag=self._tag)
+
+    def _take_answer(self, message: SipMessage) -> None:
+        """Take the final answer to what we asked; any other is nobody's."""
+        status = message.start.split(" ", 2)[1]
+        answer = self._asked.get(message.first("Call-ID") or "")
+        if answer is not None and not answer.done() and status.isdecimal() and int(status) >= _OK:
+            answer.set_result(int(status))
+
+
+def _text_of(end: tuple[str, int]) -> str:
+    return f"{end[0]}:{end[1]}"
