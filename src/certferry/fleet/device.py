@@ -140,6 +140,11 @@ class Device:
         self._memory = TvsMemory()
         self._server = 0
 
+    @property
+    def file_server(self) -> Address | None:
+        """The TFTP server that answered last; None before option 150 named any."""
+        return self.tftp_servers[self._server] if self.tftp_servers else None
+
     def erase(self) -> None:
         """Do what *Erase* in the phone's menu does: forget the trust lists."""
         self.flash = self.flash.erased()

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict
 from uuid import uuid4
 
 from certferry.errors import MalformedError, Refusal
@@ -15,6 +15,7 @@ from certferry.fleet.dial import CertificatePaths, HandshakeError, ServerUnknown
 from certferry.fleet.line import Line, open_line
 from certferry.wire.certificate import Certificate
 from certferry.wire.sip import Register, Response, SipMessage, frame_length
+from certferry.wire.sip_requests import Refer
 
 _OK, _METHOD_NOT_ALLOWED = 200, 405
 _RESPONSE = b"SIP/2.0 "
@@ -68,6 +69,16 @@ def client_context(lsc: Path, key: Path, trusted: Iterable[Certificate]) -> ssl.
     the phone breaks off. Raise ``IdentityUnusableError`` when LSC and key do not belong together.
     """
     return dialling.client_context(trusted, (lsc, key))
+
+
+class _Sender(TypedDict):
+    """What every request of one phone says of its sender."""
+
+    local: str
+    call_id: str
+    tag: str
+    cseq: int
+    transport: str
 
 
 class SipConnection:
@@ -124,34 +135,32 @@ class SipConnection:
         """What the handshake came to; None over plain TCP."""
         return self._line.tls if self._line else None
 
+    @property
+    def local(self) -> tuple[str, int]:
+        """Address and port of the phone's end."""
+        return self._line_kept().local
+
     async def register(self, *, expires: int = 120, timeout: float = 10) -> RegistrationReply:  # noqa: ASYNC109 -- one answer's time
         """Register or renew; 0 seconds unregisters.
 
         Raise ``RegistrarNoAnswerError``, ``RegistrationRefusedError``; over TLS ``RegistrarHandshakeError`` too,
         as in TLS 1.3 a client learns only when it first reads that its certificate was not taken.
         """
-        line = self._line_kept()
-        host, port = line.local
-        request = Register.of(
-            self.device,
-            self.address[0],
-            local=f"{host}:{port}",
-            call_id=f"{self._call_id}@{host}",
-            tag=self._tag,
-            cseq=self._cseq + 1,
-            transport="TLS" if line.tls else "TCP",
-            expires=expires,
-        )
-        response = await self.exchange(request.encode(), request.call_id, timeout)
+        request = Register.of(self.device, self.address[0], **self._sender(self._call_id), expires=expires)
+        response = await self._exchange(request.encode(), request.call_id, timeout)
         if response.status != _OK:
             reason = f"{response.status} {response.reason}"
             raise RegistrationRefusedError(response.status, f"{self._where} refused {self.device}: {reason}")
         self._registered = True
         granted = re.fullmatch("[0-9]{1,9}", response.first("Expires") or "")
-        return RegistrationReply(self.device, int(granted[0]) if granted else expires, line.tls)
+        return RegistrationReply(self.device, int(granted[0]) if granted else expires, self.tls)
 
-    async def exchange(self, request: bytes, call_id: str, timeout: float) -> Response:  # noqa: ASYNC109 -- one answer's time
-        """Send ``request``, whose CSeq number is the next one, and return the answer; raises as ``register`` does."""
+    async def send_alarm(self, alarm: bytes, *, timeout: float = 10) -> int:  # noqa: ASYNC109 -- one answer's time
+        """Send an alarm in a REFER; return the status it was answered with. Raise ``RegistrarNoAnswerError``."""
+        request = Refer.of(self.device, self.address[0], **self._sender(uuid4().hex[:16]), alarm=alarm)
+        return (await self._exchange(request.encode(), request.call_id, timeout)).status
+
+    async def _exchange(self, request: bytes, call_id: str, timeout: float) -> Response:  # noqa: ASYNC109 -- one answer's time
         self._cseq += 1
         self._awaited = asyncio.get_running_loop().create_future()
         self._line_kept().send(request)
@@ -217,6 +226,17 @@ class SipConnection:
             self.ended.set_result(reason)
 
     # Words
+
+    def _sender(self, call: str) -> "_Sender":
+        line = self._line_kept()
+        host, port = line.local
+        return {
+            "local": f"{host}:{port}",
+            "call_id": f"{call}@{host}",
+            "tag": self._tag,
+            "cseq": self._cseq + 1,
+            "transport": "TLS" if line.tls else "TCP",
+        }
 
     def _line_kept(self) -> Line:
         if self._line is None or self.ended.done():
