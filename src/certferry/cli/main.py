@@ -15,6 +15,7 @@ from certferry.cli import (
     cert,
     cluster,
     demo,
+    dhcp,
     diagnose,
     encrypt,
     phone,
@@ -57,6 +58,7 @@ app.add_typer(bulk.app, name="bulk")
 app.add_typer(trustlist.app, name="trustlist")
 app.add_typer(tvs.app, name="tvs")
 app.add_typer(audit.app, name="audit")
+app.add_typer(dhcp.app, name="dhcp")
 app.add_typer(web.app, name="web")
 
 

@@ -1,6 +1,6 @@
 """What an IP phone asks DHCP, and which TFTP servers it takes from the answer.
 
-A phone names itself in option 60, asks for option 150 among others, and takes option 150 before option 66 before siaddr.
+A phone names itself in option 60, asks for option 150 among others, and takes 150 before option 66 before siaddr.
 Only the first two are documented for phones (phone-trust 5.5); old gateways are said to begin with siaddr: the order
 is a parameter.
 """
