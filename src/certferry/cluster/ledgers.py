@@ -8,8 +8,11 @@ from datetime import datetime
 
 from certferry.cluster.accounts import Accounts
 from certferry.cluster.database import Database
+from certferry.cluster.migrations import Migrations
 from certferry.cluster.resets import Resets
 from certferry.cluster.sightings import Sightings
+from certferry.cluster.web_jobs import WebJobs
+from certferry.cluster.web_sessions import WebSessions
 
 
 class Ledgers:
@@ -32,3 +35,18 @@ class Ledgers:
     def resets(self) -> Resets:
         """Phones that are to be reset."""
         return Resets(self._database, self._clock)
+
+    @property
+    def migrations(self) -> Migrations:
+        """Migrations of the cluster's phones to other clusters."""
+        return Migrations(self._database, self._clock)
+
+    @property
+    def web_sessions(self) -> WebSessions:
+        """Who is logged in to the pages."""
+        return WebSessions(self._database)
+
+    @property
+    def web_jobs(self) -> WebJobs:
+        """The jobs that the pages and the API started."""
+        return WebJobs(self._database)

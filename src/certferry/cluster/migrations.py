@@ -1,0 +1,400 @@
+"""Migrations of this cluster's phones to another cluster: what was planned, how far each phone is, what happened.
+
+One runner at a time steers a migration. It holds a lease that it renews; everybody else only says what is wanted.
+Who runs it now is written in the same transaction as what it does, so a runner that was taken for dead and lives on
+writes nothing any more.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+
+from certferry.cluster import audit, schema
+from certferry.cluster.acting import actor
+from certferry.cluster.database import Database
+from certferry.errors import Refusal, UsageError
+
+_MIGRATION, _PHONE, _EVENT = schema.migration, schema.migration_phone, schema.migration_event
+
+
+class State(StrEnum):
+    """How far a migration is. ``RUNNING`` without a living runner was broken off: resume it."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+
+
+class Wanted(StrEnum):
+    """What an operator asks of the runner."""
+
+    RUN = "run"
+    PAUSE = "pause"
+
+
+class PhoneState(StrEnum):
+    """Where a phone is in its migration; ``UNCERTAIN``: its node took the reset and never said how it ended."""
+
+    WAITING = "waiting"
+    RESET = "reset"
+    UNCERTAIN = "uncertain"
+    MOVED = "moved"
+    FAILED = "failed"
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the phone was reset and is watched."""
+        return self in (PhoneState.RESET, PhoneState.UNCERTAIN)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the phone has moved or failed."""
+        return self in (PhoneState.MOVED, PhoneState.FAILED)
+
+
+OPEN = tuple(state.value for state in PhoneState if not state.has_ended)
+
+
+class MigrationUnknownError(UsageError):
+    """There is no such migration of this cluster's phones."""
+
+    code = "cluster.migration-unknown"
+    remedy = (
+        "Make one with: certferry migrate plan"
+    )
+
+
+class MigrationLockedError(Refusal):
+    """Another process steers this migration."""
+
+    code = "cluster.migration-locked"
+    remedy = (
+        "Watch it with 'certferry migrate status --watch', or stop it with 'certferry migrate pause'."
+    )
+
+
+class MigrationOverlapError(Refusal):
+    """A phone of this migration is under way in another one."""
+
+    code = "cluster.migration-overlap"
+    remedy = "Let the other migration end, or pause it: certferry migrate pause"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A migration. ``plan`` are its settings; ``runner`` steers it until ``runner_until`` unless it says so again."""
+
+    id: str
+    created_at: datetime
+    actor: str
+    destination: str
+    plan: Mapping[str, Any]
+    state: State = State.PLANNED
+    wanted: Wanted = Wanted.RUN
+    reason: str = ""
+    runner: str = ""
+    runner_until: datetime | None = None
+
+    def is_steered(self, now: datetime) -> bool:
+        """Whether a runner holds the migration now."""
+        return bool(self.runner) and self.runner_until is not None and now < self.runner_until
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationPhone:
+    """A phone in a migration. Wave 0 are the canaries; ``reset_at`` is when its reset was asked for."""
+
+    device: str
+    wave: int
+    state: PhoneState = PhoneState.WAITING
+    reset_at: datetime | None = None
+    ended_at: datetime | None = None
+    code: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a migration."""
+
+    kind: str
+    at: datetime
+    details: Mapping[str, Any] = field(default_factory=dict)
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who steers, and until when unless it says so again."""
+
+    runner: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a runner writes down at once: phones as they are now, events, and the migration's state where it changes."""
+
+    phones: Sequence[MigrationPhone] = ()
+    events: Sequence[Event] = ()
+    state: State | None = None
+    reason: str = ""
+
+
+class Migrations:
+    """The migrations of one cluster's phones to other clusters."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def create(
+        self, identifier: str, destination: str, plan: Mapping[str, Any], phones: Sequence[MigrationPhone]
+    ) -> Migration:
+        """Write down a new migration."""
+        made = Migration(identifier, self._clock(), actor(), destination, plan)
+        with self._database.write() as connection:
+            connection.execute(insert(_MIGRATION), _migration_row(made))
+            connection.execute(insert(_PHONE), [_phone_row(phone) | {"migration": made.id} for phone in phones])
+            self._audit(connection, made, "plan-migration", {"phones": len(phones), "destination": destination})
+        return made
+
+    def all(self) -> tuple[Migration, ...]:
+        """Every migration, the oldest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(_MIGRATION).order_by(_MIGRATION.c.created_at, _MIGRATION.c.id))
+            return tuple(_migration(row) for row in rows)
+
+    def find(self, identifier: str | None = None) -> Migration:
+        """The migration of that id, or the latest; raises ``MigrationUnknownError``."""
+        found = [each for each in self.all() if identifier in (None, each.id)]
+        if not found:
+            raise MigrationUnknownError(
+                f"there is no migration {identifier}" if identifier else "there is no migration"
+            )
+        return found[-1]
+
+    def phones(self, identifier: str) -> tuple[MigrationPhone, ...]:
+        """The phones of a migration, by wave and name."""
+        asked = select(_PHONE).where(_PHONE.c.migration == identifier).order_by(_PHONE.c.wave, _PHONE.c.device)
+        with self._database.read() as connection:
+            return tuple(_phone(row) for row in connection.execute(asked))
+
+    def counts(self, identifier: str) -> dict[int, dict[PhoneState, int]]:
+        """How many phones of each wave are in which state."""
+        columns = (_PHONE.c.wave, _PHONE.c.state)
+        asked = select(*columns, func.count()).where(_PHONE.c.migration == identifier).group_by(*columns)
+        found: dict[int, dict[PhoneState, int]] = {}
+        with self._database.read() as connection:
+            for wave, state, number in connection.execute(asked.order_by(_PHONE.c.wave)):
+                found.setdefault(wave, {})[PhoneState(state)] = number
+        return found
+
+    def events(self, identifier: str, after: int = 0) -> tuple[Event, ...]:
+        """What happened, in order; with ``after`` what came behind the event at that position."""
+        asked = select(_EVENT).where(_EVENT.c.migration == identifier, _EVENT.c.position > after)
+        with self._database.read() as connection:
+            return tuple(_event(row) for row in connection.execute(asked.order_by(_EVENT.c.position)))
+
+    def want(self, identifier: str, wanted: Wanted) -> Migration:
+        """Say what the runner shall do; it does so at its next turn."""
+        with self._database.write() as connection:
+            found = _read(connection, identifier)
+            connection.execute(_update(found).values(wanted=wanted.value))
+            self._audit(connection, found, f"{wanted.value}-migration", {})
+            return _read(connection, identifier)
+
+    def note_override(self, identifier: str, reason: str, failing: Sequence[str]) -> None:
+        """Write into the audit log that phones are moved although checks fail, and why."""
+        with self._database.write() as connection:
+            details = {"reason": reason, "failing": list(failing)}
+            self._audit(connection, _read(connection, identifier), "override-verification", details)
+
+    # The runner
+
+    def claim(
+        self, identifier: str, lease: Lease, now: datetime, *, is_gone: Callable[[str], bool] = lambda _: False
+    ) -> Migration:
+        """Become the runner; return the migration as it was found.
+
+        ``is_gone`` tells of a runner whether it is known to be dead before its lease ran out. Raises
+        ``MigrationLockedError``, ``MigrationOverlapError``.
+        """
+        with self._database.write() as connection:
+            found = _read(connection, identifier)
+            if found.is_steered(now) and found.runner != lease.runner and not is_gone(found.runner):
+                raise _locked(found)
+            _refuse_overlap(connection, identifier)
+            row = {"state": State.RUNNING.value, "wanted": Wanted.RUN.value, "reason": ""}
+            connection.execute(_update(found).values(**row, **_lease_row(lease)))
+            action = "start-migration" if found.state is State.PLANNED else "resume-migration"
+            self._audit(connection, found, action, {})
+            return found
+
+    def renew(self, identifier: str, lease: Lease) -> Wanted:
+        """Stay the runner, and learn what is wanted; raises ``MigrationLockedError`` when another has taken over."""
+        with self._database.write() as connection:
+            found = _held(connection, identifier, lease.runner)
+            connection.execute(_update(found).values(**_lease_row(lease)))
+            return found.wanted
+
+    def wanted(self, identifier: str) -> Wanted:
+        """Tell what is wanted of the runner; cheap."""
+        with self._database.read() as connection:
+            asked = select(_MIGRATION.c.wanted).where(_MIGRATION.c.id == identifier)
+            return Wanted(connection.execute(asked).scalar_one())
+
+    def record(self, identifier: str, runner: str, progress: Progress) -> None:
+        """Write down what the runner did and saw; raises ``MigrationLockedError`` when it is the runner no longer."""
+        with self._database.write() as connection:
+            found = _held(connection, identifier, runner)
+            _write_phones(connection, identifier, progress.phones)
+            _write_events(connection, identifier, progress.events)
+            if progress.state is not None:
+                row = {"state": progress.state.value, "reason": progress.reason}
+                connection.execute(_update(found).values(**row))
+
+    def release(self, identifier: str, runner: str) -> None:
+        """Be the runner no longer; says nothing when another took over already."""
+        mine = update(_MIGRATION).where(_MIGRATION.c.id == identifier, _MIGRATION.c.runner == runner)
+        with self._database.write() as connection:
+            connection.execute(mine.values(runner="", runner_until=""))
+
+    def _audit(self, connection: Connection, migration: Migration, action: str, details: Mapping[str, object]) -> None:
+        told = {"migration": migration.id, **details}
+        audit.append(connection, actor=actor(), action=action, details=told, now=self._clock())
+
+
+def _read(connection: Connection, identifier: str) -> Migration:
+    row = connection.execute(select(_MIGRATION).where(_MIGRATION.c.id == identifier)).one_or_none()
+    if row is None:
+        raise MigrationUnknownError(f"there is no migration {identifier}")
+    return _migration(row)
+
+
+def _held(connection: Connection, identifier: str, runner: str) -> Migration:
+    found = _read(connection, identifier)
+    if found.runner != runner:
+        raise _locked(found)
+    return found
+
+
+def _locked(found: Migration) -> MigrationLockedError:
+    who = found.runner.rpartition(" ")[0] or found.runner or "nobody"
+    until = f" until {found.runner_until:%H:%M:%S} UTC or longer" if found.runner_until else ""
+    return MigrationLockedError(f"migration {found.id} is steered by {who}{until}")
+
+
+def _refuse_overlap(connection: Connection, identifier: str) -> None:
+    mine = select(_PHONE.c.device).where(_PHONE.c.migration == identifier, _PHONE.c.state.in_(OPEN))
+    asked = (
+        select(_PHONE.c.migration, _PHONE.c.device)
+        .join(_MIGRATION, _MIGRATION.c.id == _PHONE.c.migration)
+        .where(_MIGRATION.c.id != identifier, _MIGRATION.c.state == State.RUNNING.value)
+        .where(_PHONE.c.state.in_(OPEN), _PHONE.c.device.in_(mine))
+    )
+    other = connection.execute(asked.limit(1)).first()
+    if other:
+        raise MigrationOverlapError(f"{other.device} is in migration {other.migration}, which is running")
+
+
+def _update(migration: Migration) -> Any:
+    return update(_MIGRATION).where(_MIGRATION.c.id == migration.id)
+
+
+def _write_phones(connection: Connection, identifier: str, phones: Sequence[MigrationPhone]) -> None:
+    if phones:
+        changed = [{"this" if key == "device" else key: value for key, value in _phone_row(p).items()} for p in phones]
+        mine = (_PHONE.c.migration == identifier, _PHONE.c.device == bindparam("this"))
+        connection.execute(update(_PHONE).where(*mine), changed)
+
+
+def _write_events(connection: Connection, identifier: str, events: Sequence[Event]) -> None:
+    rows = [
+        {
+            "migration": identifier,
+            "at": event.at.isoformat(),
+            "kind": event.kind,
+            "details": json.dumps(event.details, ensure_ascii=False),
+        }
+        for event in events
+    ]
+    if rows:
+        connection.execute(insert(_EVENT), rows)
+
+
+def _migration_row(migration: Migration) -> dict[str, Any]:
+    return {
+        "id": migration.id,
+        "created_at": migration.created_at.isoformat(),
+        "actor": migration.actor,
+        "destination": migration.destination,
+        "plan": json.dumps(migration.plan, ensure_ascii=False),
+        "state": migration.state.value,
+        "wanted": migration.wanted.value,
+        "reason": migration.reason,
+        "runner": migration.runner,
+        "runner_until": "",
+    }
+
+
+def _lease_row(lease: Lease) -> dict[str, str]:
+    return {"runner": lease.runner, "runner_until": lease.until.isoformat()}
+
+
+def lease_of(runner: str, now: datetime, seconds: float) -> Lease:
+    """Make a lease that lasts ``seconds`` from ``now``."""
+    return Lease(runner, now + timedelta(seconds=seconds))
+
+
+def _phone_row(phone: MigrationPhone) -> dict[str, Any]:
+    return {
+        "device": phone.device,
+        "wave": phone.wave,
+        "state": phone.state.value,
+        "reset_at": phone.reset_at.isoformat() if phone.reset_at else None,
+        "ended_at": phone.ended_at.isoformat() if phone.ended_at else None,
+        "code": phone.code,
+        "reason": phone.reason,
+    }
+
+
+def _migration(row: Row[Any]) -> Migration:
+    return Migration(
+        row.id,
+        datetime.fromisoformat(row.created_at),
+        row.actor,
+        row.destination,
+        json.loads(row.plan),
+        State(row.state),
+        Wanted(row.wanted),
+        row.reason,
+        row.runner,
+        _moment(row.runner_until),
+    )
+
+
+def _phone(row: Row[Any]) -> MigrationPhone:
+    return MigrationPhone(
+        row.device,
+        row.wave,
+        PhoneState(row.state),
+        _moment(row.reset_at),
+        _moment(row.ended_at),
+        row.code,
+        row.reason,
+    )
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(row.kind, datetime.fromisoformat(row.at), json.loads(row.details), row.position)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,1 @@
+"""Migration in waves: which phones, in what order and pace, when to stop, and how to go on after a crash."""

@@ -1,0 +1,139 @@
+"""What became of one phone: decided from its reset request and from where both clusters saw it last.
+
+A phone has **moved** when the destination registered it later than the source did. It has **failed** when it left
+the source (it signed off, or asked either cluster for files or for TVS) and then registered at the source again;
+when it stayed registered at the source without ever leaving; or when it is nowhere. The last two take patience. A
+mere renewal of its registration at the source proves nothing: a phone with a call up resets after the call.
+
+A reset that a node took and never ended (the node was killed) may or may not have reached the phone. Nobody sends
+it again, so the phone is *uncertain* until it is seen, for twice the patience.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from certferry.cluster.migrations import MigrationPhone, PhoneState
+from certferry.cluster.resets import ResetOutcome, ResetRequest
+from certferry.cluster.sightings import Sighting, Step
+
+Steps = Mapping[Step, Sighting]
+_LEFT_SOURCE = (Step.UNREGISTERED, Step.CTL, Step.ITL, Step.CONFIGURATION, Step.TVS)
+_CAME_TO_DESTINATION = (Step.CTL, Step.ITL, Step.CONFIGURATION, Step.REFUSED)
+
+
+class WaveCode(StrEnum):
+    """Why a phone failed as far as its whereabouts tell; each is a cause of the troubleshooting table."""
+
+    CAME_BACK = "wave.came-back"
+    STAYED = "wave.stayed"
+    NOWHERE = "wave.nowhere"
+    ABSENT = "wave.absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of a phone: its reset request, and its last sightings at both clusters."""
+
+    request: ResetRequest | None = None
+    source: Steps = field(default_factory=dict)
+    destination: Steps = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a phone is to be taken for; ``withdraw`` its reset, which nobody has taken."""
+
+    state: PhoneState
+    code: str = ""
+    reason: str = ""
+    withdraw: bool = False
+
+
+def judge(phone: MigrationPhone, seen: Seen, patience: timedelta, now: datetime) -> Verdict:
+    """Say what became of a phone that was reset, or that failed and may have come later."""
+    if is_at_destination(seen) or (has_moved(seen) and _is_after_reset(phone, seen)):
+        return Verdict(PhoneState.MOVED, reason=_where(seen), withdraw=_is_open(seen.request))
+    if phone.state.has_ended:
+        return Verdict(phone.state, phone.code, phone.reason)
+    since = _since(phone, seen)
+    if seen.request is not None and seen.request.outcome is ResetOutcome.ABSENT:
+        return _failed(WaveCode.ABSENT, "no node of the source had it registered, so it was not reset")
+    if _came_back(seen, since):
+        return _failed(WaveCode.CAME_BACK, f"it came back to the source: {_told(seen.source[Step.REGISTERED])}")
+    return _by_patience(phone, seen, since, patience, now)
+
+
+def has_moved(seen: Seen) -> bool:
+    """Whether the destination was the last to register the phone."""
+    there, here = seen.destination.get(Step.REGISTERED), seen.source.get(Step.REGISTERED)
+    return there is not None and (here is None or there.at > here.at)
+
+
+def is_at_destination(seen: Seen) -> bool:
+    """Whether the phone has moved and did not sign off there since."""
+    left = seen.destination.get(Step.UNREGISTERED)
+    return has_moved(seen) and (left is None or left.at < seen.destination[Step.REGISTERED].at)
+
+
+def _by_patience(phone: MigrationPhone, seen: Seen, since: datetime, patience: timedelta, now: datetime) -> Verdict:
+    waited = now - since
+    if waited < patience:
+        return Verdict(phone.state)
+    if _is_open(seen.request):
+        return Verdict(phone.state, withdraw=True)
+    if _is_in_doubt(seen.request) and waited < 2 * patience:
+        return Verdict(PhoneState.UNCERTAIN, reason="its node took the reset and never said how it ended")
+    registered = seen.source.get(Step.REGISTERED)
+    if registered is not None and registered.at > since:
+        return _failed(WaveCode.STAYED, f"it stayed at the source{_answer(seen.request)}: {_told(registered)}")
+    return _failed(
+        WaveCode.NOWHERE, f"it registered nowhere within {waited.total_seconds():.0f} s{_answer(seen.request)}"
+    )
+
+
+def _since(phone: MigrationPhone, seen: Seen) -> datetime:
+    """The moment from which a registration counts: when the reset was sent, as exactly as is known."""
+    request, told = seen.request, seen.source.get(Step.RESET)
+    moments = [phone.reset_at, request.taken_at if request else None, told.at if told else None]
+    return max(moment for moment in moments if moment is not None)
+
+
+def _came_back(seen: Seen, since: datetime) -> bool:
+    registered = seen.source.get(Step.REGISTERED)
+    if registered is None or registered.at <= since:
+        return False
+    left = [seen.source[step].at for step in _LEFT_SOURCE if step in seen.source]
+    left += [seen.destination[step].at for step in _CAME_TO_DESTINATION if step in seen.destination]
+    return any(since <= at <= registered.at for at in left)
+
+
+def _is_open(request: ResetRequest | None) -> bool:
+    return request is not None and request.taken_at is None and request.outcome is None
+
+
+def _is_in_doubt(request: ResetRequest | None) -> bool:
+    return request is not None and request.taken_at is not None and request.outcome is None
+
+
+def _answer(request: ResetRequest | None) -> str:
+    if request is not None and request.outcome is ResetOutcome.UNANSWERED:
+        return " and did not answer the reset"
+    return "; the node that took the reset never said how it ended" if _is_in_doubt(request) else ""
+
+
+def _is_after_reset(phone: MigrationPhone, seen: Seen) -> bool:
+    return phone.reset_at is not None and seen.destination[Step.REGISTERED].at >= phone.reset_at
+
+
+def _where(seen: Seen) -> str:
+    return f"registered with {seen.destination[Step.REGISTERED].node}"
+
+
+def _told(sighting: Sighting) -> str:
+    return f"registered with {sighting.node} at {sighting.at:%H:%M:%S}"
+
+
+def _failed(code: WaveCode, reason: str) -> Verdict:
+    return Verdict(PhoneState.FAILED, code.value, reason)
