@@ -301,10 +301,10 @@ class _SipConversation(Conversation):
     def _answer(self, message: SipMessage) -> Response | None:
         """Answer a request; to an answer there is none."""
         method = message.start.partition(" ")[0]
-        if method == "SIP/2.0":
-            self._take_answer(message)
-            return None
         try:
+            if method == "SIP/2.0":
+                self._take_answer(Response.of_message(message))
+                return None
             if method == "REGISTER":
                 return self._answer_register(message)
             if method == ALARM_METHOD:
@@ -312,7 +312,7 @@ class _SipConversation(Conversation):
                 return self._reply(message, self._registrar.take_alarm(alarm, self))
         except (SipMalformedError, PhoneAlarmMalformedError):
             self.malformed()
-            return self._reply(message, _BAD_REQUEST)
+            return None if method == "SIP/2.0" else self._reply(message, _BAD_REQUEST)
         return self._reply(message, _METHOD_NOT_ALLOWED)
 
     def _answer_register(self, message: SipMessage) -> Response:
@@ -325,12 +325,11 @@ class _SipConversation(Conversation):
     def _reply(self, message: SipMessage, status: int) -> Response:
         return Response.to(message, status, tag=self._tag)
 
-    def _take_answer(self, message: SipMessage) -> None:
+    def _take_answer(self, response: Response) -> None:
         """Take the final answer to what we asked; any other is nobody's."""
-        status = message.start.split(" ", 2)[1]
-        answer = self._asked.get(message.first("Call-ID") or "")
-        if answer is not None and not answer.done() and status.isdecimal() and int(status) >= _OK:
-            answer.set_result(int(status))
+        answer = self._asked.get(response.first("Call-ID") or "")
+        if answer is not None and not answer.done() and response.status >= _OK:
+            answer.set_result(response.status)
 
 
 def _text_of(end: tuple[str, int]) -> str:

@@ -219,7 +219,11 @@ class Response:
     @classmethod
     def parse(cls, data: bytes) -> Self:
         """Read an answer; raise ``SipMalformedError`` for what is none."""
-        message = SipMessage.parse(data)
+        return cls.of_message(SipMessage.parse(data))
+
+    @classmethod
+    def of_message(cls, message: SipMessage) -> Self:
+        """Take an answer out of a message; raise ``SipMalformedError`` when it is none."""
         found = re.fullmatch(rf"{re.escape(_VERSION)} ([1-6][0-9]{{2}}) ?(.*)", message.start)
         if found is None:
             raise SipMalformedError(f"{message.start[:60]!r} is no SIP answer")
