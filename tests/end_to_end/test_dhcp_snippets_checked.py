@@ -1,4 +1,4 @@
-"""The snippets for Kea, ISC and dnsmasq are understood by Kea, ISC and dnsmasq: their own configuration checks say so."""
+"""The snippets are understood by Kea, ISC dhcpd and dnsmasq: their own configuration checks say so."""
 
 import json
 import shlex
@@ -13,7 +13,7 @@ from certferry.dhcp.snippets import Server, Snippet, snippet
 from dhcp_programs import program
 
 PACKAGES = {Server.KEA: "kea-dhcp4-server", Server.ISC: "isc-dhcp-server", Server.DNSMASQ: "dnsmasq-base"}
-ONE, TWO, OLD = (IPv4Address(f"192.0.2.{number}") for number in (11, 12, 1))
+ONE, TWO, OLD = (IPv4Address(f"192.0.2.{number}") for number in (11, 12, 99))
 SUBNET = IPv4Network("198.51.100.0/24")
 THERE = Scope(SUBNET)
 NEW = Scope(SUBNET, (IPv4Address("198.51.100.10"), IPv4Address("198.51.100.99")), IPv4Address("198.51.100.1"))

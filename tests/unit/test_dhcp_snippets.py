@@ -18,7 +18,7 @@ from certferry.dhcp.scope import (
 from certferry.dhcp.snippets import Server, snippet
 from command_line import certferry
 
-ONE, TWO, OLD = (IPv4Address(f"192.0.2.{number}") for number in (11, 12, 1))
+ONE, TWO, OLD = (IPv4Address(f"192.0.2.{number}") for number in (11, 12, 99))
 VOICE = Scope(IPv4Network("198.51.100.0/24"))
 NEW_SCOPE = Scope(
     VOICE.subnet, (IPv4Address("198.51.100.10"), IPv4Address("198.51.100.99")), address_of("198.51.100.1")
@@ -141,7 +141,7 @@ def test_a_server_that_keeps_options_in_subnets_needs_one(server: Server) -> Non
 def test_ios_takes_addresses_in_the_pool() -> None:
     written = snippet(Server.IOS, Scope(name="PHONES"), (ONE, TWO), (OLD,))
     assert written.change.splitlines()[1:3] == ["ip dhcp pool PHONES", " option 150 ip 192.0.2.11 192.0.2.12"]
-    assert " option 150 ip 192.0.2.1" in written.back.splitlines()
+    assert " option 150 ip 192.0.2.99" in written.back.splitlines()
     assert " no option 150" in snippet(Server.IOS, Scope(), (ONE,)).back.splitlines()
 
 
@@ -162,11 +162,11 @@ def test_dnsmasq_without_a_subnet_tells_every_phone() -> None:
 def test_the_command_prints_change_check_and_way_back() -> None:
     done = certferry(
         "dhcp", "snippet", "--for", "isc", "--subnet", "198.51.100.0/24", "--tftp", "192.0.2.11,192.0.2.12",
-        "--before", "192.0.2.1",
+        "--before", "192.0.2.99",
     )  # fmt: skip
     assert done.code == 0
     assert "option option-150 192.0.2.11, 192.0.2.12;" in done.stdout
-    assert "option option-150 192.0.2.1;" in done.stdout
+    assert "option option-150 192.0.2.99;" in done.stdout
     assert "dhcpd -t -cf /etc/dhcp/dhcpd.conf" in done.stdout
     assert done.stderr == ""
 
