@@ -206,7 +206,7 @@ def test_readers_are_not_held_up_by_a_writer(cluster: Cluster) -> None:
 def test_a_writer_who_waits_too_long_is_told_that_the_database_is_busy(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("certferry.cluster.database.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("certferry.cluster.engines.BUSY_SECONDS", 0.01)
     version = cluster.version()
     with cluster._database.write(), pytest.raises(DatabaseError, match="locked"):
         cluster.set_parameter(TVS_CACHE, "60")

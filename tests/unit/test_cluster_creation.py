@@ -277,9 +277,9 @@ def test_a_file_is_not_a_clusters_folder(tmp_path: Path) -> None:
         Cluster.open(tmp_path / "file")
 
 
-def test_a_server_is_not_a_place_for_a_cluster_and_its_password_is_not_repeated() -> None:
-    with pytest.raises(ClusterLocationError, match=r"^postgresql:// is not a place") as caught:
-        Cluster.open("postgresql://user:secret@db/cluster")
+def test_another_kind_of_server_is_not_a_place_for_a_cluster_and_its_password_is_not_repeated() -> None:
+    with pytest.raises(ClusterLocationError, match=r"^mysql:// is not a place") as caught:
+        Cluster.open("mysql://user:secret@db/cluster")
     assert "secret" not in str(caught.value)
 
 
@@ -338,7 +338,7 @@ def test_a_database_that_is_busy_is_not_called_foreign(
     make_cluster: MakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = make_cluster(nodes=1).location
-    monkeypatch.setattr("certferry.cluster.database.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("certferry.cluster.engines.BUSY_SECONDS", 0.01)
     other = sqlite3.connect(location.database, isolation_level=None)
     other.execute("PRAGMA locking_mode=EXCLUSIVE")
     other.execute("BEGIN EXCLUSIVE")
@@ -349,7 +349,7 @@ def test_a_database_that_is_busy_is_not_called_foreign(
 
 
 def test_a_full_disk_is_told_as_such_and_the_change_is_not_half_written(make_cluster: MakeCluster) -> None:
-    database = Database(make_cluster(nodes=1).location.database)
+    database = Database(make_cluster(nodes=1).location)
     with pytest.raises(DatabaseError, match="full"), database.write() as connection:  # noqa: PT012 -- one transaction
         put_fact(connection, "small", "1")
         connection.exec_driver_sql("PRAGMA max_page_count=1")

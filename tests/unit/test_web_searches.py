@@ -85,12 +85,6 @@ def test_certificates_that_come_later_are_found_too(cluster: Cluster, make_certi
     assert cluster.find_trust(TrustQuery(text="late")).total == 1
 
 
-def test_a_cluster_made_before_there_were_searches_is_searched(cluster: Cluster) -> None:
-    with cluster._database.write() as connection:
-        schema.metadata.drop_all(connection, [schema.certificate_text])
-    assert cluster.find_trust(TrustQuery(text="other1")).total == 1
-
-
 def test_a_certificate_is_found_by_its_fingerprint_with_the_stores_that_hold_it(cluster: Cluster) -> None:
     own = cluster.identities()[0].certificate
     found = cluster.find_certificate(own.sha256)

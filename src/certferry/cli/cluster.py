@@ -1,6 +1,6 @@
 """``certferry cluster``: create a cluster, see it, set its enterprise parameters and ports."""
 
-from pathlib import Path
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -45,9 +45,9 @@ def create(
     cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create a cluster: its certificates, trust stores and trust lists, in the folder --cluster (else ./NAME)."""
+    """Create a cluster: its certificates, trust stores and trust lists, at the place --cluster (else ./NAME)."""
     out = output(as_json)
-    folder = Path(cluster_place(cluster) or name)
+    place = cluster_place(cluster) or name
     spec = ClusterSpec(
         name,
         Release.parse(release),
@@ -56,10 +56,9 @@ def create(
         organisation=Organisation(unit=unit, name=organisation),
         itl_recovery_per_node=itl_recovery_per_node,
     )
-    made = Cluster.create(folder, spec)
-    out.data(
-        _describe(made), f"Cluster {name} stands in {folder}. See it with: certferry cluster show --cluster {folder}"
-    )
+    made = Cluster.create(place, spec)
+    shown = f"Cluster {name} stands in {place}. See it with: certferry cluster show --cluster {shlex.quote(place)}"
+    out.data(_describe(made), shown)
 
 
 @app.command()
@@ -133,7 +132,7 @@ def _describe(opened: Cluster) -> dict[str, Any]:
         "name": opened.name,
         "release": str(opened.release),
         "security_mode": opened.security_mode.value,
-        "location": str(opened.location.folder),
+        "location": opened.location.text,
         "nodes": [
             {
                 "name": node.name,

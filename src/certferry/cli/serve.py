@@ -44,7 +44,7 @@ def serve(
     opened = open_cluster(cluster)
     options = ServeOptions(allow_tls10=allow_tls10, reuse_port=worker is not None)
     if worker is not None:
-        told = _WorkersCluster.open(opened.location.folder)
+        told = _WorkersCluster.open(opened.location.text)
         uvloop.run(_work(told, names, options, is_first=worker == "first"))
     elif workers == 1:
         uvloop.run(_serve(out, opened, names, options, until_eof=until_eof))
@@ -71,7 +71,7 @@ async def _supervise(
     stopped = _on_signals(until_eof=until_eof)
     chosen = [word for name in names for word in ("--node", name)]
     tls = ["--allow-tls10"] if options.allow_tls10 else []
-    place = str(cluster.location.folder)
+    place = cluster.location.text
     command = [sys.executable, "-m", "certferry", "serve", "--cluster", place, "--json", *chosen, *tls]
     workers = Workers(command, count, cluster.report_served)
     ready = await workers.start()

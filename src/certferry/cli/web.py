@@ -96,7 +96,7 @@ async def _tell_ready(out: Output, world: WebContext, server: WebServer, host: s
     clusters = [cluster.name for cluster in world.clusters]
     out.data({"ready": True, "url": url, "port": server.port, "clusters": clusters}, f"{', '.join(clusters)}: {url}")
     if not world.cluster.accounts.users():
-        place = world.cluster.location.folder
+        place = world.cluster.location.text
         out.say("Nobody can log in yet. Add the first user in another terminal, this once:")
         out.say(f"  certferry web user add NAME --role operator --cluster {place}")
     out.note("Running. Stop with Ctrl-C or SIGTERM.")

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, inspect, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from certferry.cluster import audit, schema
 from certferry.cluster.acting import actor
@@ -64,7 +64,7 @@ class Token:
 
 
 class Accounts:
-    """The users and tokens of one cluster. Clusters made before there were any get the tables on first use."""
+    """The users and tokens of one cluster."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
@@ -133,14 +133,11 @@ class Accounts:
 
     def _rows(self, query: Any) -> list[Row[Any]]:
         with self._database.read() as connection:
-            if not inspect(connection).has_table(schema.web_user.name):
-                return []
             return list(connection.execute(query))
 
     @contextmanager
     def _change(self, action: str, details: Mapping[str, object]) -> Iterator[Connection]:
         with self._database.write() as connection:
-            schema.metadata.create_all(connection, [schema.web_user, schema.web_token])
             yield connection
             audit.append(connection, actor=actor(), action=action, details=details, now=self._clock())
 

@@ -76,8 +76,8 @@ class Cluster(Searches, Ledgers):
     def __init__(
         self, location: ClusterLocation, *, keys: KeySource | None = None, clock: Callable[[], datetime] = _now
     ) -> None:
-        self.location = location.must_exist()
-        self._database = Database(location.database)
+        self.location = location
+        self._database = Database(location)
         self._database.check()
         self._seal = Seal.load(location.key_file)
         self._keys: KeySource = keys or FreshKeys()
@@ -89,20 +89,25 @@ class Cluster(Searches, Ledgers):
 
     @classmethod
     def create(
-        cls, folder: Path, spec: ClusterSpec, *, keys: KeySource | None = None, clock: Callable[[], datetime] = _now
+        cls,
+        place: str | Path,
+        spec: ClusterSpec,
+        *,
+        keys: KeySource | None = None,
+        clock: Callable[[], datetime] = _now,
     ) -> Self:
-        """Make a cluster in ``folder``: database, key file, certificates, stores, trust lists.
+        """Make a cluster in a folder or PostgreSQL database: key file, certificates, stores, trust lists.
 
         Raises ``ClusterExistsError``, ``NodeInvalidError``. Nothing is left behind when it fails.
         """
         nodes.check_nodes(spec.nodes)
-        location = ClusterLocation.parse(folder).must_not_exist()
+        location = ClusterLocation.parse(place)
         found(location, spec, keys or FreshKeys(), clock())
         return cls(location, keys=keys, clock=clock)
 
     @classmethod
     def open(cls, location: str | Path) -> Self:
-        """Open the cluster in a folder; raises ``ClusterMissingError``, ``DatabaseForeignError``, ``SealError``."""
+        """Open the cluster at a place; raises ``ClusterMissingError``, ``DatabaseForeignError``, ``SealError``."""
         return cls(ClusterLocation.parse(location))
 
     def close(self) -> None:

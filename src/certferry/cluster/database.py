@@ -1,22 +1,21 @@
 """Transactions on a cluster's database: short reads, and writes that exclude each other from their first statement."""
 
-import os
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from urllib.parse import quote
 
-from sqlalchemy import Connection, create_engine, select
-from sqlalchemy.engine import Engine
+from sqlalchemy import Connection, func, inspect, select
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from certferry.cluster import schema
+from certferry.cluster.engines import storage_of
+from certferry.cluster.location import ClusterExistsError, ClusterLocation, ClusterMissingError
 from certferry.cluster.upserting import upsert
 from certferry.errors import Refusal
 
-BUSY_SECONDS = 30
+MOVED = "moved-to"
+CHANNEL = "certferry_"
+"""What the name of a cluster's notification channel in PostgreSQL begins with; its schema follows."""
 
 
 class DatabaseError(Refusal):
@@ -33,85 +32,134 @@ class DatabaseForeignError(DatabaseError):
     remedy = "Use the certferry version that made this cluster, or restore its backup."
 
 
+class DatabaseOutdatedError(DatabaseError):
+    """The cluster was made by an earlier certferry, and its tables are not those of this one."""
+
+    code = "cluster.database-outdated"
+    remedy = "Stop everything that uses the cluster, back it up, and run: certferry cluster upgrade"
+
+
+class ClusterMovedError(Refusal):
+    """The cluster lives elsewhere since 'certferry cluster move'; what stands here is what it was before."""
+
+    code = "cluster.moved"
+    remedy = "Use the place it was moved to."
+
+
 class Database:
     """A cluster's database. ``read`` and ``write`` give a connection inside one transaction."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._engine = _engine(path)
+    def __init__(self, location: ClusterLocation) -> None:
+        self.location = location
+        self._storage = storage_of(location)
 
-    def create(self) -> None:
-        """Make the file, its owner's alone, and the tables of a new cluster."""
-        os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # stays with the file
-        with self.write() as connection:
+    @contextmanager
+    def found(self) -> Iterator[Connection]:
+        """Open the transaction that writes a new cluster into tables made for it: all of it, or nothing.
+
+        Raises ``ClusterExistsError``, also for the slower of two that do this at once.
+        """
+        try:
+            self._storage.prepare()
+        except FileExistsError as error:
+            raise self._exists() from error
+        with self._transaction(self._storage.begin_founding) as connection:
+            if inspect(connection).has_table(schema.fact.name):
+                raise self._exists()
             schema.metadata.create_all(connection)
             put_fact(connection, "schema", str(schema.SCHEMA_VERSION))
             put_fact(connection, "version", "1")
+            yield connection
+
+    def must_not_exist(self) -> None:
+        """Raise ``ClusterExistsError`` where a cluster stands."""
+        if self._holds_cluster():
+            raise self._exists()
 
     def check(self) -> None:
-        """Raise ``DatabaseForeignError`` unless the tables are of this certferry's making."""
+        """Raise unless the tables are of this certferry's making and in use here.
+
+        Raises ``ClusterMissingError``, ``ClusterMovedError``, ``DatabaseOutdatedError``, ``DatabaseForeignError``.
+        """
         try:
             with self.read() as connection:
-                found = fact(connection, "schema")
+                self._guard(connection)
         except DatabaseError as error:
-            if not _is_foreign(error.__cause__):
-                raise
-            raise DatabaseForeignError(f"{self.path} is not a cluster's database") from error
-        if found != str(schema.SCHEMA_VERSION):
-            raise DatabaseForeignError(f"{self.path} has schema {found}, this certferry reads {schema.SCHEMA_VERSION}")
+            if self._storage.is_missing(error.__cause__):
+                raise ClusterMissingError(f"no cluster in {self.location.text}") from error
+            if self._storage.is_foreign(error.__cause__):
+                raise DatabaseForeignError(f"{self._storage.place} is not a cluster's database") from error
+            raise
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a read transaction: a view that does not change under the reader."""
-        with self._connection("BEGIN") as connection:
+        with self._transaction(self._storage.begin_read) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Open a write transaction; it commits at the end of the block and rolls back on any error."""
-        with self._connection("BEGIN IMMEDIATE") as connection:
+        """Open a write transaction; it commits at the end of the block and rolls back on any error.
+
+        Raises what ``check`` raises: a process may have opened the cluster before it was moved or upgraded.
+        """
+        with self.alter() as connection:
+            self._guard(connection)
             yield connection
 
     @contextmanager
-    def _connection(self, begin: str) -> Iterator[Connection]:
+    def alter(self) -> Iterator[Connection]:
+        """Open a write transaction whatever the tables are, for an upgrade."""
+        with self._transaction(self._storage.begin_write) as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+        self._storage.engine.dispose()
+
+    @contextmanager
+    def _transaction(self, begin: Sequence[str]) -> Iterator[Connection]:
         try:
-            with self._engine.connect() as connection:
-                connection.exec_driver_sql(begin)
+            with self._storage.engine.connect() as connection:
                 try:
+                    for statement in begin:
+                        connection.exec_driver_sql(statement)
                     yield connection
                     connection.exec_driver_sql("COMMIT")
                 except BaseException:
                     with suppress(DBAPIError):  # SQLite has rolled back by itself, as when the disk is full
                         connection.exec_driver_sql("ROLLBACK")
                     raise
-        except DBAPIError as error:
-            raise DatabaseError(f"{self.path}: {error.orig}") from error
+        except (DBAPIError, PoolTimeoutError) as error:
+            told = str(error.orig if isinstance(error, DBAPIError) else error)
+            sentence = f"{self._storage.place}: {' '.join(told.split())}"
+            raise DatabaseError(sentence, remedy=self._storage.remedy) from error
 
-    def close(self) -> None:
-        """Give back what the engine holds."""
-        self._engine.dispose()
+    def _guard(self, connection: Connection) -> None:
+        place, table = self._storage.place, schema.fact
+        rows = connection.execute(select(table.c.key, table.c.value).where(table.c.key.in_(["schema", MOVED])))
+        facts = {row.key: row.value for row in rows}
+        if moved := facts.get(MOVED):
+            raise ClusterMovedError(f"the cluster in {place} was moved", remedy=f"Use it at {moved}")
+        _check_schema(facts.get("schema"), place)
+
+    def _holds_cluster(self) -> bool:
+        if self.location.server is None:
+            return self.location.database.exists()
+        with self.read() as connection:
+            return inspect(connection).has_table(schema.fact.name)
+
+    def _exists(self) -> ClusterExistsError:
+        return ClusterExistsError(f"{self.location.text} holds a cluster already")
 
 
-def _engine(path: Path) -> Engine:
-    def connect() -> sqlite3.Connection:
-        # Opened for reading and writing only: a file that is away, as while a backup comes back, is not made anew.
-        place = f"file:{quote(str(path))}?mode=rw"
-        connection = sqlite3.connect(place, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        return connection
-
-    # A connection for each transaction: node processes and threads share nothing, and nothing outlives its use.
-    # Transactions are opened by hand, so that writers can say IMMEDIATE.
-    return create_engine("sqlite://", creator=connect, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-
-
-def _is_foreign(error: BaseException | None) -> bool:
-    """Whether the file is no database, or has no such table."""
-    told = error.orig if isinstance(error, DBAPIError) else None
-    return getattr(told, "sqlite_errorcode", None) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+def _check_schema(found: str | None, place: str) -> None:
+    if found == str(schema.SCHEMA_VERSION):
+        return
+    sentence = f"{place} has schema {found}, this certferry reads {schema.SCHEMA_VERSION}"
+    if found is not None and found.isdecimal() and int(found) < schema.SCHEMA_VERSION:
+        raise DatabaseOutdatedError(sentence)
+    raise DatabaseForeignError(sentence)
 
 
 def fact(connection: Connection, key: str) -> str | None:
@@ -130,7 +178,9 @@ def version(connection: Connection) -> int:
 
 
 def advance_version(connection: Connection) -> int:
-    """Count one change more, and return the new version."""
+    """Count one change more, and return the new version; nodes hear of it once it is committed."""
     new = version(connection) + 1
     put_fact(connection, "version", str(new))
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_notify(func.concat(CHANNEL, func.current_schema()), str(new))))
     return new

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
@@ -34,31 +34,37 @@ def found(location: ClusterLocation, spec: ClusterSpec, keys: KeySource, now: da
     due = identities.due_identities(
         spec.release, nodes.publisher_first(spec.nodes), itl_recovery_per_node=spec.itl_recovery_per_node
     )
+    store = Database(location)
+    store.must_not_exist()  # before keys are made, which takes long
     owned = identities.generate(due, spec.organisation, keys, now)
-    with _new_folder(location) as seal:
-        _write(Database(location.database), seal, spec, owned, now)
+    with new_place(location) as seal, closing(store):
+        _write(store, seal, spec, owned, now)
 
 
 @contextmanager
-def _new_folder(location: ClusterLocation) -> Iterator[Seal]:
-    """Make the folder and its key file, both for the owner alone; take away again what was made when it fails."""
-    is_new = not location.folder.exists()
-    location.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    seal = Seal.create(location.key_file)  # refuses where a key file stands: that one is another cluster's
+def new_place(location: ClusterLocation, key: bytes | None = None) -> Iterator[Seal]:
+    """Make the key file and its folder, both for the owner alone; take away again what was made when it fails.
+
+    The key file holds ``key``, else a new one. Raises ``SealError`` where one stands: that is another cluster's.
+    """
+    folder = location.key_file.parent
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    seal = Seal.create(location.key_file, key)
     try:
         yield seal
     except BaseException:
-        for path in (location.key_file, *location.folder.glob(f"{location.database.name}*")):
+        database_files = folder.glob(f"{location.database.name}*") if location.server is None else ()
+        for path in (location.key_file, *database_files):
             path.unlink(missing_ok=True)
         if is_new:
-            location.folder.rmdir()
+            folder.rmdir()
         raise
 
 
 def _write(store: Database, seal: Seal, spec: ClusterSpec, owned: Sequence[OwnCertificate], now: datetime) -> None:
     ordered = nodes.publisher_first(spec.nodes)
-    store.create()
-    with store.write() as connection:
+    with store.found() as connection:
         facts = {"name": spec.name, "release": str(spec.release), "organisation": json.dumps(asdict(spec.organisation))}
         for key, value in facts.items():
             database.put_fact(connection, key, value)
@@ -70,7 +76,6 @@ def _write(store: Database, seal: Seal, spec: ClusterSpec, owned: Sequence[OwnCe
         phones.put_group(connection, _default_group(ordered), [node.name for node in ordered])
         trust_lists.rebuild(connection, seal, spec.release, now)
         audit.append(connection, actor=actor(), action="create-cluster", details={"name": spec.name}, now=now)
-    store.close()
 
 
 def _default_group(ordered: Sequence[Node]) -> CallManagerGroup:

@@ -30,13 +30,13 @@ class Seal:
         self._cipher = AESGCM(key)
 
     @classmethod
-    def create(cls, path: Path) -> Self:
-        """Make a new key file, mode 0600; raise ``SealError`` when one is there."""
-        key = os.urandom(_KEY_BYTES)
+    def create(cls, path: Path, key: bytes | None = None) -> Self:
+        """Make a key file, mode 0600, with ``key`` or a new one; raise ``SealError`` when one is there."""
+        key = key or os.urandom(_KEY_BYTES)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError as error:
-            raise SealError(f"{path} exists already", remedy="Use another folder for the new cluster.") from error
+            raise SealError(f"{path} exists already", remedy="Use another place for the new cluster.") from error
         with os.fdopen(descriptor, "wb") as file:
             file.write(key)
         return cls(key)

@@ -4,15 +4,17 @@ Subject, issuer, serial and validity stand inside a certificate's DER, where SQL
 table of their own when a search finds certificates that are not in it yet; that table can be lost without harm.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, func, insert, inspect, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, Table, func, insert, or_, select, true
 
 from certferry.cluster import schema
 from certferry.cluster.database import Database
+from certferry.cluster.dialects import JsonLength, LikeAnyCase
 from certferry.cluster.values import OWN, Phone
 from certferry.trust.purpose import Store
 from certferry.wire.certificate import Certificate
@@ -123,7 +125,7 @@ class Searches:
         """Give the changes of the trust stores, latest first."""
         table = schema.history
         with self._database.read() as connection:
-            counted = func.json_array_length(table.c.changes).label("count")
+            counted = JsonLength(table.c.changes).label("count")
             rows, total = _slice(connection, select(table, counted), part, table.c.position, table.c.position.desc())
         lines = (
             HistoryLine(r.id, datetime.fromisoformat(r.at), r.actor, r.action, r.count, r.details, r.undone)
@@ -148,11 +150,9 @@ class Searches:
     def prepare_searches(self) -> None:
         """Copy what searches look at out of certificates that came since; a search does it too when it has to."""
         with self._database.read() as connection:
-            known = inspect(connection).has_table(schema.certificate_text.name)
-            if known and _count(connection, schema.certificate_text) == _count(connection, schema.certificate):
+            if _count(connection, schema.certificate_text) == _count(connection, schema.certificate):
                 return
         with self._database.write() as connection:
-            schema.metadata.create_all(connection, [schema.certificate_text])
             table, text = schema.certificate, schema.certificate_text
             missing = select(table).where(table.c.sha256.not_in(select(text.c.sha256)))
             rows = [_text_row(Certificate.parse(row.der)) for row in connection.execute(missing)]
@@ -217,10 +217,11 @@ def _trust_line(row: Any) -> TrustLine:
 
 
 def _contains(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:
-    """Match any column that contains ``text``; an empty text is in every column. SQLite's LIKE knows no letter case."""
+    """Match any column that contains ``text`` in any letter case; an empty text is in every column."""
     if not text:
         return true()
-    return or_(*(column.contains(text, autoescape=True) for column in columns))
+    pattern = "%" + re.sub(r"([%_/])", r"/\1", text) + "%"
+    return or_(*(LikeAnyCase(column, pattern) for column in columns))
 
 
 def _slice(

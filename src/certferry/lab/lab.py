@@ -198,7 +198,7 @@ class _InProcess:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        place = str(self._cluster.location.folder)
+        place = self._cluster.location.text
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "certferry", "serve", "--cluster", place, "--json", "--until-eof",

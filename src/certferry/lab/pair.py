@@ -125,7 +125,7 @@ class Pair:
 
     def put_list(self, cluster: Cluster, kind: Kind, data: bytes | None, node: str = "") -> None:
         """Lay a list of one's own among the files of ``cluster``, or take one away: what no command would do."""
-        store, table = Database(cluster.location.database), schema.trust_list
+        store, table = Database(cluster.location), schema.trust_list
         with store.write() as connection:
             connection.execute(delete(table).where(table.c.kind == kind, table.c.node == node))
             if data is not None:
