@@ -1,6 +1,7 @@
 """The tables of a cluster's database. One database holds one cluster."""
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     ForeignKey,
@@ -228,7 +229,7 @@ service_counter = Table(
     Column("service", String, primary_key=True),
     Column("process", String, primary_key=True, comment="counts begin anew with each process"),
     Column("name", String, primary_key=True),
-    Column("value", Integer, nullable=False),
+    Column("value", BigInteger, nullable=False),
     Column("at", String, nullable=False),
     comment="what the nodes' services counted, for those who watch",
 )
@@ -295,9 +296,23 @@ web_job = Table(
     Column("user", String, nullable=False),
     Column("asked", Text, nullable=False),
     Column("writes", Boolean, nullable=False),
-    Column("state", String, nullable=False),
+    Column("state", String, nullable=False, comment="same: another key for the job whose id is the result"),
+    Column("runner", String, nullable=False, comment="the server that runs it"),
+    Column("runner_until", String, nullable=False, comment="the runner is taken for dead after this"),
+    Column("progress", Text),
     Column("started_at", String, nullable=False, index=True),
     Column("ended_at", String),
     Column("result", Text),
     Column("error", Text),
 )
+
+
+def _order_by_bytes() -> None:
+    """Let PostgreSQL order and compare texts as SQLite does, whatever the language its database was made for."""
+    for table in metadata.tables.values():
+        for column in table.columns:
+            if isinstance(kind := column.type, String):
+                column.type = kind.with_variant(type(kind)(kind.length, collation="C"), "postgresql")
+
+
+_order_by_bytes()
