@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from certferry.cluster.accounts import Accounts
+from certferry.cluster.counters import Counters
 from certferry.cluster.database import Database
 from certferry.cluster.migrations import Migrations
 from certferry.cluster.resets import Resets
@@ -25,6 +26,11 @@ class Ledgers:
     def accounts(self) -> Accounts:
         """Who may use the cluster's pages and API."""
         return Accounts(self._database, self._clock)
+
+    @property
+    def counters(self) -> Counters:
+        """What the nodes' services counted."""
+        return Counters(self._database, self._clock)
 
     @property
     def sightings(self) -> Sightings:
