@@ -472,7 +472,7 @@ def count_polls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return await refresh(running)
 
     monkeypatch.setattr(RunningCluster, "refresh", counted)
-    monkeypatch.setattr("certferry.serve.running.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("certferry.cluster.feed.POLL_SECONDS", 0.01)
     return polls
 
 
@@ -499,8 +499,9 @@ async def test_phones_are_served_on_while_the_database_is_away_and_changes_follo
         trust(cluster, signer)
         await served(cluster, version + 1)
         assert (await ask(cluster, signer)).status is Status.VALID
-    (told,) = caplog.messages
+    told, again = caplog.messages
     assert told.startswith(f"serving version {version} on: ")
+    assert again == f"serving version {version + 1}: the cluster's database answers again"
 
 
 def at_of(running: RunningCluster, service: Service) -> tuple[str, int]:

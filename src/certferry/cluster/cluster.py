@@ -30,6 +30,7 @@ from certferry.cluster import (
 )
 from certferry.cluster.acting import actor
 from certferry.cluster.database import Database
+from certferry.cluster.feed import Feed, feed_of
 from certferry.cluster.founding import ClusterSpec, found
 from certferry.cluster.identities import OwnCertificate
 from certferry.cluster.issuing import (
@@ -368,6 +369,10 @@ class Cluster(Searches, Ledgers):
         """The change version: it grows with every change that nodes have to learn of."""
         with self._database.read() as connection:
             return database.version(connection)
+
+    def feed(self) -> Feed:
+        """Make a feed that says when the change version may have moved."""
+        return feed_of(self.location)
 
     def report_served(self, served: Mapping[str, int]) -> None:
         """Note which change version each node's services now answer from."""

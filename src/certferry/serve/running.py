@@ -1,7 +1,7 @@
 """The services of several nodes in one process, which learn of changes to their cluster within a second.
 
-The change version is polled; when it moved, a new snapshot is read in a thread and swapped in, and the version now
-served is reported, so that verification can see a node that lags.
+The cluster's feed says when its change version may have moved; then a new snapshot is read in a thread and swapped in,
+and the version now served is reported, so that verification can see a node that lags.
 """
 
 import asyncio
@@ -14,7 +14,8 @@ from certferry.errors import Refusal
 from certferry.serve.node import Listening, NodeServices, ServeOptions
 from certferry.serve.snapshot import Snapshot
 
-POLL_SECONDS = 0.3
+LOOK_SECONDS = 5.0
+"""How long a feed may be silent before the version is looked at anyway."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,16 +49,25 @@ class RunningCluster:
 
     async def follow(self) -> None:
         """Keep up with the cluster until cancelled. A database that is away is waited for; phones are served on."""
-        told = ""
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            try:
-                await self.refresh()
-                told = ""
-            except Refusal as refusal:
-                if str(refusal) != told:  # once, not with every poll
-                    logger.warning("serving version %d on: %s", self.version, refusal)
-                told = str(refusal)
+        feed, told = self.cluster.feed(), ""
+        try:
+            while True:
+                told = await self._keep_up(told)
+                await feed.changed(LOOK_SECONDS)
+        finally:
+            await feed.close()
+
+    async def _keep_up(self, told: str) -> str:
+        """Take over the latest change; return what stood in the way, and log it unless it is what was ``told``."""
+        try:
+            await self.refresh()
+        except Refusal as refusal:
+            if str(refusal) != told:  # once, not with every look
+                logger.warning("serving version %d on: %s", self.version, refusal)
+            return str(refusal)
+        if told:
+            logger.warning("serving version %d: the cluster's database answers again", self.version)
+        return ""
 
     async def refresh(self) -> bool:
         """Take over the latest change, if there is one; return whether there was."""
