@@ -23,6 +23,10 @@ _LEFT_SOURCE = (Step.UNREGISTERED, Step.CTL, Step.ITL, Step.CONFIGURATION, Step.
 _CAME_TO_DESTINATION = (Step.CTL, Step.ITL, Step.CONFIGURATION, Step.REFUSED)
 
 
+DOUBT = timedelta(seconds=15)
+"""A node that took a reset says within seconds how it ended; after this it is in doubt."""
+
+
 class WaveCode(StrEnum):
     """Why a phone failed as far as its whereabouts tell; each is a cause of the troubleshooting table."""
 
@@ -30,6 +34,7 @@ class WaveCode(StrEnum):
     STAYED = "wave.stayed"
     NOWHERE = "wave.nowhere"
     ABSENT = "wave.absent"
+    NEVER_CAME = "wave.never-came"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,30 +78,27 @@ def has_moved(seen: Seen) -> bool:
 
 def is_at_destination(seen: Seen) -> bool:
     """Whether the phone has moved and did not sign off there since."""
-    left = seen.destination.get(Step.UNREGISTERED)
-    return has_moved(seen) and (left is None or left.at < seen.destination[Step.REGISTERED].at)
+    return has_moved(seen) and _is_registered(seen.destination)
 
 
 def _by_patience(phone: MigrationPhone, seen: Seen, since: datetime, patience: timedelta, now: datetime) -> Verdict:
-    waited = now - since
+    waited, registered = now - since, seen.source.get(Step.REGISTERED)
+    in_doubt = _is_in_doubt(seen.request) and (registered is None or registered.at <= since)
+    if in_doubt and min(DOUBT, patience) <= waited < 2 * patience:
+        return Verdict(PhoneState.UNCERTAIN, reason="its node took the reset and never said how it ended")
     if waited < patience:
-        return Verdict(phone.state)
+        return Verdict(PhoneState.RESET)
     if _is_open(seen.request):
         return Verdict(phone.state, withdraw=True)
-    if _is_in_doubt(seen.request) and waited < 2 * patience:
-        return Verdict(PhoneState.UNCERTAIN, reason="its node took the reset and never said how it ended")
-    registered = seen.source.get(Step.REGISTERED)
-    if registered is not None and registered.at > since:
+    if registered is not None and _is_registered(seen.source):
         return _failed(WaveCode.STAYED, f"it stayed at the source{_answer(seen.request)}: {_told(registered)}")
-    return _failed(
-        WaveCode.NOWHERE, f"it registered nowhere within {waited.total_seconds():.0f} s{_answer(seen.request)}"
-    )
+    seconds = f"{waited.total_seconds():.0f} s"
+    return _failed(WaveCode.NOWHERE, f"it registered nowhere within {seconds}{_answer(seen.request)}")
 
 
 def _since(phone: MigrationPhone, seen: Seen) -> datetime:
-    """The moment from which a registration counts: when the reset was sent, as exactly as is known."""
-    request, told = seen.request, seen.source.get(Step.RESET)
-    moments = [phone.reset_at, request.taken_at if request else None, told.at if told else None]
+    """The moment from which a registration counts: when a node took the reset, else when it was asked for."""
+    moments = [phone.reset_at, seen.request.taken_at if seen.request else None]
     return max(moment for moment in moments if moment is not None)
 
 
@@ -107,6 +109,11 @@ def _came_back(seen: Seen, since: datetime) -> bool:
     left = [seen.source[step].at for step in _LEFT_SOURCE if step in seen.source]
     left += [seen.destination[step].at for step in _CAME_TO_DESTINATION if step in seen.destination]
     return any(since <= at <= registered.at for at in left)
+
+
+def _is_registered(steps: Steps) -> bool:
+    registered, left = steps.get(Step.REGISTERED), steps.get(Step.UNREGISTERED)
+    return registered is not None and (left is None or left.at < registered.at)
 
 
 def _is_open(request: ResetRequest | None) -> bool:
