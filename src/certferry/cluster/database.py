@@ -181,6 +181,11 @@ def advance_version(connection: Connection) -> int:
     """Count one change more, and return the new version; nodes hear of it once it is committed."""
     new = version(connection) + 1
     put_fact(connection, "version", str(new))
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_notify(func.concat(CHANNEL, func.current_schema()), str(new))))
+    wake_nodes(connection)
     return new
+
+
+def wake_nodes(connection: Connection) -> None:
+    """Have the nodes look at the cluster as soon as this is committed."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_notify(func.concat(CHANNEL, func.current_schema()), "")))

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Row, exists, func, select, update
 
 from certferry.cluster import schema
-from certferry.cluster.database import Database
+from certferry.cluster.database import Database, wake_nodes
 from certferry.cluster.sightings import chunks, stamp
 from certferry.cluster.upserting import upsert
 
@@ -61,6 +61,7 @@ class Resets:
         if rows:
             with self._database.write() as connection:
                 upsert(connection, _TABLE, rows, keys=["id"])
+                wake_nodes(connection)
 
     def take(self, node: str, devices: Collection[str], limit: int | None = None) -> tuple[ResetRequest, ...]:
         """Claim what is open for ``devices``, the oldest first: what is returned here, nobody else ever gets."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from certferry.serve.tftp import TftpServer
 from certferry.serve.tls import server_context
 from certferry.serve.tvs import TvsServer
 from certferry.serve.tvs_index import TvsIndex
+from certferry.serve.watching import NodeWatch
 from certferry.trust.purpose import Purpose
 
 
@@ -26,6 +27,9 @@ class ListenError(Refusal):
 
     code = "serve.listen"
     remedy = "See who uses it (ss -lntup), or choose another: certferry cluster set port.NODE.SERVICE NUMBER"
+
+
+_AT_THE_MOMENT = frozenset({"in_progress", "open"})
 
 
 class _Server(Protocol):
@@ -54,8 +58,11 @@ class ServeOptions:
 class NodeServices:
     """The services of one node in this process. Made from a snapshot, started once, fed with later snapshots."""
 
-    def __init__(self, node: Node, snapshot: Snapshot, options: ServeOptions = ServeOptions()) -> None:
+    def __init__(
+        self, node: Node, snapshot: Snapshot, options: ServeOptions = ServeOptions(), *, watch: NodeWatch
+    ) -> None:
         self.node = node
+        self.watch = watch
         self._options = options
         self._servers: dict[Service, _Server] = {}
         self._library = FileLibrary()
@@ -71,18 +78,28 @@ class NodeServices:
                 self._at(Service.TVS), prepared.tvs_context, prepared.tvs_index, reuse_port=reuse_port
             )
         if NodeRole.TFTP in roles:
-            self._servers[Service.TFTP] = TftpServer(self._at(Service.TFTP), self._library, reuse_port=reuse_port)
-            self._servers[Service.HTTP] = HttpFileServer(self._at(Service.HTTP), self._library, reuse_port=reuse_port)
-        if NodeRole.CALLMANAGER in roles:
-            self._servers[Service.SIP] = Registrar(
-                self._at(Service.SIP), known=self._known, context=None, reuse_port=reuse_port
+            self._servers[Service.TFTP] = TftpServer(
+                self._at(Service.TFTP), self._library, reuse_port=reuse_port, on_served=self.watch.served_by_tftp
             )
+            self._servers[Service.HTTP] = HttpFileServer(
+                self._at(Service.HTTP), self._library, reuse_port=reuse_port, on_served=self.watch.served_by_http
+            )
+        if NodeRole.CALLMANAGER in roles:
+            self._servers[Service.SIP] = self._registrar(Service.SIP, None)
             if snapshot.mode is SecurityMode.MIXED:
-                self._servers[Service.SIPS] = self._secure_registrar()
+                self._servers[Service.SIPS] = self._registrar(Service.SIPS, prepared.sips_context)
 
-    def _secure_registrar(self) -> Registrar:
-        context, reuse_port = self._prepared.sips_context, self._options.reuse_port
-        return Registrar(self._at(Service.SIPS), known=self._known, context=context, reuse_port=reuse_port)
+    def _registrar(self, service: Service, context: ssl.SSLContext | None) -> Registrar:
+        return Registrar(
+            self._at(service),
+            known=self._known,
+            context=context,
+            on_register=self.watch.registered,
+            on_unregister=self.watch.unregistered,
+            on_refused=self.watch.refused,
+            on_alarm=self.watch.alarm,
+            reuse_port=self._options.reuse_port,
+        )
 
     def _at(self, service: Service) -> tuple[str, int]:
         return self.node.address, self.node.ports[service]
@@ -114,6 +131,8 @@ class NodeServices:
             if isinstance(server, TvsServer):
                 server.replace_index(self._prepared.tvs_index)
                 server.replace_context(self._prepared.tvs_context)
+            elif isinstance(server, Registrar):
+                server.replace_known(self._known)
         await self._apply_to_secure_registrar(snapshot)
         self.version = snapshot.version
 
@@ -127,7 +146,7 @@ class NodeServices:
         elif isinstance(running, Registrar):
             running.replace_context(self._prepared.sips_context)
         else:
-            registrar = self._secure_registrar()
+            registrar = self._registrar(Service.SIPS, self._prepared.sips_context)
             await self._open(Service.SIPS, registrar)
             self._servers[Service.SIPS] = registrar
 
@@ -139,6 +158,22 @@ class NodeServices:
     def server(self, service: Service) -> _Server | None:
         """The running server of ``service``, for its counters."""
         return self._servers.get(service)
+
+    @property
+    def registrars(self) -> tuple[Registrar, ...]:
+        """Where the node's phones are registered."""
+        return tuple(server for server in self._servers.values() if isinstance(server, Registrar))
+
+    def counted(self) -> dict[tuple[str, str], dict[str, int]]:
+        """What the node's services counted since they were made; what they hold at the moment is left out."""
+        return {(self.node.name, service.value): counts_of(server) for service, server in self._servers.items()}
+
+
+def counts_of(server: object) -> dict[str, int]:
+    """What a server's counters say, by name, without those that go down again."""
+    parts = (getattr(server, name, None) for name in ("counters", "connections"))
+    counters = (asdict(part) for part in parts if is_dataclass(part) and not isinstance(part, type))
+    return {name: value for counts in counters for name, value in counts.items() if name not in _AT_THE_MOMENT}
 
 
 @dataclass(frozen=True, slots=True)

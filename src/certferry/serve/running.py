@@ -7,12 +7,16 @@ and the version now served is reported, so that verification can see a node that
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.nodes import find_node
+from certferry.cluster.values import Node
 from certferry.errors import Refusal
 from certferry.serve.node import Listening, NodeServices, ServeOptions
+from certferry.serve.resetting import Resetter
 from certferry.serve.snapshot import Snapshot
+from certferry.serve.watching import Watcher
 
 LOOK_SECONDS = 5.0
 """How long a feed may be silent before the version is looked at anyway."""
@@ -30,13 +34,14 @@ class RunningCluster:
         self._options = options
         self.services: tuple[NodeServices, ...] = ()
         self.version = 0
+        self._watcher = Watcher(cluster, self._counted)
+        self._resetter = Resetter(cluster.resets, lambda: self.services)
 
     async def start(self) -> tuple[Listening, ...]:
         """Open the ports of every node; raises ``ListenError`` and then holds none."""
         snapshot = await asyncio.to_thread(self._snapshot)
-        self.services = tuple(
-            [await asyncio.to_thread(NodeServices, node, snapshot, self._options) for node in self._nodes]
-        )
+        self._watcher.phones = snapshot.phones
+        self.services = tuple([await asyncio.to_thread(self._services_of, node, snapshot) for node in self._nodes])
         listening: list[Listening] = []
         try:
             for services in self.services:
@@ -48,7 +53,16 @@ class RunningCluster:
         return tuple(listening)
 
     async def follow(self) -> None:
-        """Keep up with the cluster until cancelled. A database that is away is waited for; phones are served on."""
+        """Keep up with the cluster until cancelled: its changes, resets to be told, and what it is told of phones.
+
+        A database that is away is waited for; phones are served on.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watcher.run())
+            group.create_task(self._resetter.run())
+            group.create_task(self._follow_changes())
+
+    async def _follow_changes(self) -> None:
         feed, told = self.cluster.feed(), ""
         try:
             while True:
@@ -71,18 +85,31 @@ class RunningCluster:
 
     async def refresh(self) -> bool:
         """Take over the latest change, if there is one; return whether there was."""
-        if await asyncio.to_thread(self.cluster.version) == self.version:
+        version, is_reset_asked = await asyncio.to_thread(self.cluster.resets.version_and_any_open)
+        if is_reset_asked:
+            self._resetter.look()
+        if version == self.version:
             return False
         snapshot = await asyncio.to_thread(self._snapshot)
+        self._watcher.phones = snapshot.phones
         for services in self.services:
             await services.apply(snapshot)
         await self._report(snapshot.version)
         return True
 
     async def close(self) -> None:
-        """Close every port."""
+        """Close every port, and tell the cluster what it has not been told yet, if it can be told."""
         for services in self.services:
             await services.close()
+        with suppress(Refusal):
+            await self._resetter.close()
+        await self._watcher.close()
+
+    def _services_of(self, node: Node, snapshot: Snapshot) -> NodeServices:
+        return NodeServices(node, snapshot, self._options, watch=self._watcher.at(node.name))
+
+    def _counted(self) -> dict[tuple[str, str], dict[str, int]]:
+        return {service: counts for services in self.services for service, counts in services.counted().items()}
 
     def _snapshot(self) -> Snapshot:
         return Snapshot.load(self.cluster, [node.name for node in self._nodes])
