@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Integer
+from sqlalchemy import Boolean, ColumnElement, Integer, MetaData, String
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -52,3 +52,11 @@ def _like_in_postgresql(element: LikeAnyCase, compiler: SQLCompiler, **options: 
 def _compared(operator: str, element: LikeAnyCase, compiler: SQLCompiler, **options: Any) -> str:
     column, pattern = (compiler.process(clause, **options) for clause in element.clauses)
     return f"({column} {operator} {pattern} ESCAPE '/')"
+
+
+def order_by_bytes(metadata: MetaData) -> None:
+    """Let PostgreSQL order and compare texts as SQLite does, whatever the language its database was made for."""
+    for table in metadata.tables.values():
+        for column in table.columns:
+            if isinstance(kind := column.type, String):
+                column.type = kind.with_variant(type(kind)(kind.length, collation="C"), "postgresql")

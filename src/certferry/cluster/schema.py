@@ -15,6 +15,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from certferry.cluster.dialects import order_by_bytes
+
 SCHEMA_VERSION = 2
 metadata = MetaData()
 
@@ -306,13 +308,4 @@ web_job = Table(
     Column("error", Text),
 )
 
-
-def _order_by_bytes() -> None:
-    """Let PostgreSQL order and compare texts as SQLite does, whatever the language its database was made for."""
-    for table in metadata.tables.values():
-        for column in table.columns:
-            if isinstance(kind := column.type, String):
-                column.type = kind.with_variant(type(kind)(kind.length, collation="C"), "postgresql")
-
-
-_order_by_bytes()
+order_by_bytes(metadata)
