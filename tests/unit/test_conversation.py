@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from certferry.errors import MalformedError
-from certferry.serve.listener import _TURN, Conversation
+from certferry.serve.conversation import TURN, Conversation
 
 
 class Transport:
@@ -16,6 +16,8 @@ class Transport:
         self.written = b""
         self.reading = True
         self.closing = False
+        self.deadline = 0.0
+        self.host = "192.0.2.1"
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -87,13 +89,13 @@ async def test_few_messages_are_answered_at_once(peer: Echo) -> None:
 async def test_many_messages_wait_for_their_turns_and_nothing_more_is_read_meanwhile(peer: Echo) -> None:
     many = bytes(range(0x30, 0x7F)) * 10
     peer.data_received(many)
-    assert transport_of(peer).written == many[:_TURN]
+    assert transport_of(peer).written == many[:TURN]
     assert not transport_of(peer).reading
     peer.data_received(b"xyz")  # what TLS had decrypted already
-    assert transport_of(peer).written == many[:_TURN]
+    assert transport_of(peer).written == many[:TURN]
     await turns(1)
-    assert transport_of(peer).written == many[: 2 * _TURN]
-    await turns(len(many) // _TURN)
+    assert transport_of(peer).written == many[: 2 * TURN]
+    await turns(len(many) // TURN)
     assert transport_of(peer).written == many + b"xyz"
     assert transport_of(peer).reading
 
@@ -102,33 +104,33 @@ async def test_another_peer_has_its_turn_between(peer: Echo) -> None:
     other = Echo(60)
     transport: Any = Transport()
     other.connection_made(transport)
-    peer.data_received(b"a" * 100 * _TURN)
+    peer.data_received(b"a" * 100 * TURN)
     other.data_received(b"b")
-    assert (transport.written, len(transport_of(peer).written)) == (b"b", _TURN)
+    assert (transport.written, len(transport_of(peer).written)) == (b"b", TURN)
     other.connection_lost(None)
 
 
 async def test_a_peer_that_does_not_read_is_answered_no_further_until_it_does(peer: Echo) -> None:
-    peer.data_received(b"a" * 3 * _TURN)
+    peer.data_received(b"a" * 3 * TURN)
     peer.pause_writing()
     await turns(5)
-    assert len(transport_of(peer).written) == _TURN
+    assert len(transport_of(peer).written) == TURN
     assert not transport_of(peer).reading
     peer.resume_writing()
     await turns(5)
-    assert len(transport_of(peer).written) == 3 * _TURN
+    assert len(transport_of(peer).written) == 3 * TURN
     assert transport_of(peer).reading
 
 
 async def test_what_is_malformed_in_a_later_turn_ends_the_connection_once(peer: Echo) -> None:
-    peer.data_received(b"a" * _TURN + b"!" + b"b" * _TURN)
+    peer.data_received(b"a" * TURN + b"!" + b"b" * TURN)
     await turns(3)
-    assert (transport_of(peer).written, peer.malformed_seen) == (b"a" * _TURN, 1)
+    assert (transport_of(peer).written, peer.malformed_seen) == (b"a" * TURN, 1)
     assert transport_of(peer).closing
 
 
 async def test_a_connection_lost_between_turns_is_answered_no_further(peer: Echo) -> None:
-    peer.data_received(b"a" * 2 * _TURN)
+    peer.data_received(b"a" * 2 * TURN)
     transport_of(peer).closing = True
     await turns(3)
-    assert len(transport_of(peer).written) == _TURN
+    assert len(transport_of(peer).written) == TURN
