@@ -14,7 +14,7 @@ from certferry.bulk.transport import SftpExchange
 from certferry.cluster.values import NodeRole, Phone, Service
 from certferry.fleet import tftp
 from certferry.fleet.device import Device
-from certferry.fleet.fleet import Fleet
+from certferry.fleet.fleet import Fleet, Phones
 from certferry.lab import demo, loopback
 from certferry.lab.demo import DemoPlan, ModeReport, PreconditionError, demonstrate
 from certferry.lab.keys import PooledKeys
@@ -230,9 +230,9 @@ async def test_no_phone_is_reset_while_a_precondition_does_not_hold(
 ) -> None:
     check = demo._Demonstration._check_preconditions
 
-    def spoilt(self: demo._Demonstration, fleet: Fleet) -> None:
+    async def spoilt(self: demo._Demonstration, phones: Phones) -> None:
         spoil(self)
-        check(self, fleet)
+        await check(self, phones)
 
     monkeypatch.setattr(demo._Demonstration, "_check_preconditions", spoilt)
     with pytest.raises(PreconditionError, match=sentence):

@@ -24,12 +24,15 @@ def demo(
     ] = None,
     source_release: Annotated[str, typer.Option(help="Release of the source cluster.")] = "10.5.2",
     destination_release: Annotated[str, typer.Option(help="Release of the destination cluster.")] = "11.5.1",
+    processes: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes for the phones; as many as help when left out.")
+    ] = None,
     folder: Annotated[Path | None, typer.Option("--dir", help="Keep the clusters and files here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the whole procedure: two clusters, an SFTP server, phones that move. Exit 0 only if every phone moves."""
     out = output(as_json)
-    plan = DemoPlan(phones, nodes, source_release, destination_release)
+    plan = DemoPlan(phones, nodes, source_release, destination_release, processes)
     modes = [True, False] if secure is None else [secure]
     with _folder(folder) as place:
         reports = [_run(out, plan, place, secure=mode) for mode in sorted(modes)]
@@ -90,6 +93,7 @@ def _describe(report: ModeReport) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
         "failures": report.failures,
         "before_exchange": report.before_exchange,
+        "bytes_each": report.bytes_each,
     }
 
 

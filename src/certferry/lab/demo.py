@@ -3,8 +3,10 @@
 Before the exchange some of the same phones try and fail, so that the reader sees what the exchange buys.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,18 +23,21 @@ from certferry.cluster.cluster import Cluster
 from certferry.cluster.issuing import KeySource
 from certferry.cluster.parameters import ROLLBACK
 from certferry.cluster.trust_lists import Kind
-from certferry.cluster.values import Phone
 from certferry.errors import Refusal
-from certferry.fleet.device import Device
-from certferry.fleet.fleet import Fleet, FleetResult
+from certferry.fleet.crew import Handset
+from certferry.fleet.fleet import Fleet, FleetResult, Phones
 from certferry.fleet.fleet import Progress as FleetProgress
+from certferry.fleet.limits import raise_file_limit
+from certferry.fleet.processes import FleetProcesses, processes_for
 from certferry.lab.lab import Lab, tftp_servers
-from certferry.phone.flash import Flash
 from certferry.trust.list_check import check_list
 from certferry.wire.trust_list import TrustList
 
 TRIED_BEFORE = 20
 """How many phones try before the exchange: enough to see, few enough not to wait for."""
+
+_SHOWN = 50
+"""After so many certificates the bar moves."""
 
 
 class PreconditionError(Refusal):
@@ -44,17 +49,21 @@ class PreconditionError(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """What to show. ``secure`` is mixed mode; ``nodes`` is for each cluster."""
+    """What to show. ``nodes`` is for each cluster, ``processes`` how many the phones have: None for as many as fit."""
 
     phones: int = 20
     nodes: int = 3
     source_release: str = "10.5.2"
     destination_release: str = "11.5.1"
+    processes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModeReport:
-    """How one mode ended; ``seconds`` is the time from the reset of the phones to the last registration."""
+    """How one mode ended; ``seconds`` is the time from the reset of the phones to the last registration.
+
+    ``bytes_each`` is by how much the processes of phones grew for each; None when the phones were in this one.
+    """
 
     secure: bool
     phones: int
@@ -63,6 +72,7 @@ class ModeReport:
     seconds: float
     failures: dict[str, int] = field(default_factory=dict)
     before_exchange: dict[str, int] = field(default_factory=dict)
+    bytes_each: int | None = None
 
     @property
     def failed(self) -> int:
@@ -119,54 +129,76 @@ class _Demonstration:
 
     async def run(self) -> ModeReport:
         settings = await self._start()
-        fleet = await self._phones_at_the_source()
-        before = await self._try_too_early(fleet)
-        await self._exchange_certificates(settings)
-        self._check_preconditions(fleet)
-        seconds, result = await self._migrate(fleet)
+        async with AsyncExitStack() as stack:
+            phones = await self._unpack(stack)
+            await self._register_at_the_source(phones)
+            before = await self._try_too_early(phones)
+            await self._exchange_certificates(settings)
+            await self._check_preconditions(phones)
+            seconds, result = await self._migrate(phones)
+            grown = phones.grown if isinstance(phones, FleetProcesses) else None
         return ModeReport(
-            self._secure, result.phones, result.registered, result.tvs_requests, seconds, _failures(result), before
+            self._secure,
+            result.phones,
+            result.registered,
+            result.tvs_requests,
+            seconds,
+            _failures(result),
+            before,
+            None if grown is None else grown // result.phones,
         )
 
     async def _start(self) -> SftpSettings:
+        raise_file_limit()
         story, clusters = self._story, (self._source, self._destination)
-        phones = self._lab.add_phones(clusters, self._plan.phones, secure=self._secure)
+        self._known = self._lab.add_phones(clusters, self._plan.phones, secure=self._secure)
         for cluster in clusters:
             await self._lab.start(cluster)
             story.detail(f"{cluster.name}: TVS, TFTP, HTTP and SIP answer on {len(cluster.nodes())} nodes")
         settings = await self._lab.start_sftp()
         story.detail(f"SFTP server with one directory for both: {settings.url}")
-        self._phones = phones
         return settings
 
-    async def _phones_at_the_source(self) -> Fleet:
-        self._story.step(f"{len(self._phones)} phones register at the source")
-        fleet = Fleet(self._device(phone) for phone in self._phones)
-        result = await fleet.boot(tftp_servers(self._source), progress=self._show("at the source"))
+    async def _unpack(self, stack: AsyncExitStack) -> Phones:
+        """Make the phones: in this process when they are few, else in processes of their own."""
+        self._story.step(f"{len(self._known)} phones register at the source")
+        handsets = [handset async for handset in self._handsets()]
+        processes = self._plan.processes or processes_for(len(handsets))
+        if processes == 1:
+            return Fleet(handset.unpacked() for handset in handsets)
+        self._story.detail(f"the phones have {processes} processes")
+        return await stack.enter_async_context(FleetProcesses(handsets, processes))
+
+    async def _handsets(self) -> AsyncIterator[Handset]:
+        if not self._secure:
+            for phone in self._known:
+                yield Handset(phone.device, phone.model)
+            return
+        told, total = self._show("certificates by CAPF"), len(self._known)
+        lscs = self._lab.issue_lscs(self._source, [phone.device for phone in self._known])
+        for number, (phone, lsc) in enumerate(zip(self._known, lscs, strict=True), 1):
+            yield Handset(phone.device, phone.model, lsc)
+            if number % _SHOWN == 0 or number == total:
+                told.story.progress(told.what, number, total)
+                await asyncio.sleep(0)
+
+    async def _register_at_the_source(self, phones: Phones) -> None:
+        result = await phones.boot(tftp_servers(self._source), progress=self._show("at the source"))
         if result.failed:
             raise PreconditionError(f"{result.failed} phones did not register at the source: {_first_failure(result)}")
         held = "CTL, ITL" if self._secure else "ITL"
         self._story.detail(
             f"{result.registered} registered; each holds {held} and a signed configuration of the source"
         )
-        return fleet
 
-    def _device(self, phone: Phone) -> Device:
-        lsc = self._lab.issue_lsc(self._source, phone.device) if self._secure else None
-        return Device(phone.device, Flash(), model=phone.model, lsc=lsc)
-
-    async def _try_too_early(self, fleet: Fleet) -> dict[str, int]:
-        early = Fleet(list(fleet.devices.values())[:TRIED_BEFORE])
-        self._story.step(f"Without the exchange: {len(early.devices)} of them are sent to the destination")
-        held = {device.name: device.flash for device in early.devices.values()}
-        result = await early.boot(tftp_servers(self._destination))
-        for code, count in result.codes.items():
-            self._story.detail(f"{count} ended with {code}: {_first_with(result, code)}")
-        kept = sum(device.flash == held[device.name] for device in early.devices.values())
-        self._story.detail(f"{kept} of {len(held)} keep exactly what they had; nothing is half installed")
-        for device in early.devices.values():
-            device.flash = held[device.name]
-        return {code.value: count for code, count in result.codes.items()}
+    async def _try_too_early(self, phones: Phones) -> dict[str, int]:
+        count = min(TRIED_BEFORE, len(phones.names))
+        self._story.step(f"Without the exchange: {count} of them are sent to the destination")
+        attempt = await phones.attempt(count, tftp_servers(self._destination))
+        for code, many in attempt.result.codes.items():
+            self._story.detail(f"{many} ended with {code}: {_first_with(attempt.result, code)}")
+        self._story.detail(f"{attempt.kept} of {count} keep exactly what they had; nothing is half installed")
+        return {code.value: many for code, many in attempt.result.codes.items()}
 
     async def _exchange_certificates(self, settings: SftpSettings) -> None:
         self._story.step("Bulk certificate management")
@@ -193,12 +225,11 @@ class _Demonstration:
         told = ", ".join(f"{count} into {store}" for store, count in sorted(stores.items()))
         self._story.detail(f"{cluster.name}: imported {told}; every node serves them")
 
-    def _check_preconditions(self, fleet: Fleet) -> None:
+    async def _check_preconditions(self, phones: Phones) -> None:
         self._story.step("Preconditions")
-        for device in fleet.devices.values():
-            if not device.flash.itl or (self._secure and not device.flash.ctl):
-                raise PreconditionError(f"{device.name} has no valid ITL or CTL")
-        self._story.detail(f"all {len(fleet.devices)} phones hold {'a CTL and an ITL' if self._secure else 'an ITL'}")
+        for name in await phones.lacking(ctl=self._secure):
+            raise PreconditionError(f"{name} has no valid ITL or CTL")
+        self._story.detail(f"all {len(phones.names)} phones hold {'a CTL and an ITL' if self._secure else 'an ITL'}")
         if self._source.parameters()[ROLLBACK] != "false":
             raise PreconditionError("Prepare Cluster for Rollback to Pre 8.0 is True at the source")
         self._story.detail("Prepare Cluster for Rollback to Pre 8.0 is False at the source")
@@ -219,15 +250,15 @@ class _Demonstration:
                 raise PreconditionError(f"the destination has no {kind}" + (f" on {node}" if node else ""))
             yield f"the destination's {kind}" + (f" of {node}" if node else ""), data
 
-    async def _migrate(self, fleet: Fleet) -> tuple[float, FleetResult]:
+    async def _migrate(self, phones: Phones) -> tuple[float, FleetResult]:
         servers = tftp_servers(self._destination)
         self._story.step("Option 150 names the destination; the phones are reset")
         self._story.detail(f"option 150: {', '.join(host for host, _ in servers)}")
         began = perf_counter()
-        result = await fleet.boot(servers, progress=self._show("migrating"))
+        result = await phones.boot(servers, progress=self._show("migrating"))
         seconds = perf_counter() - began
-        for line in next(iter(fleet.devices.values())).journal:
-            self._story.detail(f"{next(iter(fleet.devices))}: {line.text}")
+        for text in await phones.journal(phones.names[0]):
+            self._story.detail(f"{phones.names[0]}: {text}")
         self._story.detail(f"{result.registered} of {result.phones} phones registered at the destination")
         return seconds, result
 

@@ -11,30 +11,26 @@
 import asyncio
 import contextlib
 import json
-import os
 import secrets
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certferry.bulk.settings import SftpSettings
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.issuing import KeySource
 from certferry.cluster.values import Node, NodeRole, Phone, Service
 from certferry.errors import Refusal
-from certferry.lab.keys import PooledKeys
 from certferry.lab.loopback import LAB_PORTS, free_network
+from certferry.lab.lsc import LscFiles
 from certferry.serve.lab_sftp import LabSftp
 from certferry.serve.running import RunningCluster
 from certferry.trust.release import Release
 
 SFTP_USER = "certferry"
-PHONE_KEYS = 4
 _START_SECONDS = 60
 _POLL_SECONDS = 0.05
 _FIRST_MAC = 0x00_1B_54_00_00_00
@@ -56,7 +52,7 @@ class Lab:
         self._in_processes = in_processes
         self._addresses = iter(free_network().hosts())
         self._running: dict[str, _InLoop | _InProcess] = {}
-        self._phone_keys: PooledKeys | None = None
+        self._lscs = LscFiles(folder / "phones")
         self._next_mac = _FIRST_MAC
         self.sftp: LabSftp | None = None
 
@@ -149,18 +145,11 @@ class Lab:
 
         Each phone's certificate is its own; the key pairs behind them are a few, made once for the lab.
         """
-        if self._phone_keys is None:
-            self._phone_keys = PooledKeys(PHONE_KEYS)
-        key = self._phone_keys.rsa(2048)
-        certificate = cluster.issue_lsc(device, key.public_key())
-        folder = self.folder / "phones"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        certificate_path, key_path = folder / f"{device}.pem", folder / f"{device}.key"
-        certificate_path.write_text(certificate.pem)
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        with os.fdopen(os.open(key_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(pem)
-        return certificate_path, key_path
+        return next(self.issue_lscs(cluster, [device]))
+
+    def issue_lscs(self, cluster: Cluster, devices: Iterable[str]) -> Iterator[tuple[Path, Path]]:
+        """Do so for many phones, one at a time, as the iterator is asked for them."""
+        return self._lscs.issue(cluster, devices)
 
 
 def tftp_servers(cluster: Cluster) -> list[tuple[str, int]]:
