@@ -16,6 +16,9 @@ from certferry.errors import Refusal, UsageError
 TRACEBACK_VARIABLE = "CERTFERRY_TRACEBACK"
 _EXIT_CODES = {
     "bulk.locked": ExitCode.LOCKED,
+    "cluster.migration-locked": ExitCode.LOCKED,
+    "cluster.migration-overlap": ExitCode.LOCKED,
+    "waves.preflight-failed": ExitCode.VERIFICATION_FAILED,
     "cluster.audit-broken": ExitCode.VERIFICATION_FAILED,
     "cli.interrupted": ExitCode.INTERRUPTED,
 }

@@ -18,6 +18,7 @@ from certferry.cli import (
     dhcp,
     diagnose,
     encrypt,
+    migrate,
     phone,
     rehearse,
     report,
@@ -57,6 +58,7 @@ app.add_typer(phone.app, name="phone")
 app.add_typer(bulk.app, name="bulk")
 app.add_typer(trustlist.app, name="trustlist")
 app.add_typer(tvs.app, name="tvs")
+app.add_typer(migrate.app, name="migrate")
 app.add_typer(audit.app, name="audit")
 app.add_typer(dhcp.app, name="dhcp")
 app.add_typer(web.app, name="web")
@@ -71,7 +73,10 @@ def _version(value: bool) -> None:
 @app.callback()
 def _root(
     cluster_place: Annotated[
-        str | None, typer.Option("--cluster", metavar="PATH", help="The cluster's folder, for every command.")
+        str | None,
+        typer.Option(
+            "--cluster", metavar="PLACE", help="The cluster's folder or postgresql:// URL, for every command."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
     _show_version: Annotated[

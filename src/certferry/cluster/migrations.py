@@ -229,7 +229,7 @@ class Migrations:
         with self._database.write() as connection:
             found = _read(connection, identifier)
             if found.is_steered(now) and found.runner != lease.runner and not is_gone(found.runner):
-                raise _locked(found)
+                raise locked(found)
             _refuse_overlap(connection, identifier)
             row = {"state": State.RUNNING.value, "wanted": Wanted.RUN.value, "reason": ""}
             connection.execute(_update(found).values(**row, **_lease_row(lease)))
@@ -281,11 +281,12 @@ def _read(connection: Connection, identifier: str) -> Migration:
 def _held(connection: Connection, identifier: str, runner: str) -> Migration:
     found = _read(connection, identifier)
     if found.runner != runner:
-        raise _locked(found)
+        raise locked(found)
     return found
 
 
-def _locked(found: Migration) -> MigrationLockedError:
+def locked(found: Migration) -> MigrationLockedError:
+    """Say who steers a migration."""
     who = found.runner.rpartition(" ")[0] or found.runner or "nobody"
     until = f" until {found.runner_until:%H:%M:%S} UTC or longer" if found.runner_until else ""
     return MigrationLockedError(f"migration {found.id} is steered by {who}{until}")

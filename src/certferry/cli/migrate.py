@@ -1,0 +1,51 @@
+"""``certferry migrate``: phones move to another cluster in waves."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from certferry.cli import migrate_plan, migrate_run
+from certferry.cli.migrate_options import MigrationArgument, SourceOption, now, open_source
+from certferry.cli.migrate_view import picture, print_status
+from certferry.cli.options import JsonOption, output
+from certferry.cluster.cluster import Cluster
+from certferry.cluster.migrations import State
+from certferry.migrate.waves.status import Status
+
+app = typer.Typer(help="Move phones to another cluster in waves: canaries first, with a stop and a way back.")
+app.command("plan")(migrate_plan.plan)
+app.command("start")(migrate_run.start)
+app.command("resume")(migrate_run.resume)
+app.command("pause")(migrate_run.pause)
+
+
+@app.command()
+def status(
+    migration: MigrationArgument = None,
+    source: SourceOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it until it pauses or ends.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how a migration stands, from the database; the runner may be anywhere."""
+    out, cluster = output(as_json), open_source(source)
+    identifier = cluster.migrations.find(migration).id
+    seen = _status(cluster, identifier)
+    if watch:
+        with Live(picture(seen), console=out.console, transient=True) as live:
+            while cluster.migrations.find(identifier).state is State.RUNNING:
+                time.sleep(interval)
+                seen = _status(cluster, identifier)
+                live.update(picture(seen))
+    out.data(seen.to_json())
+    print_status(out, seen)
+
+
+def _status(cluster: Cluster, identifier: str) -> Status:
+    ledger = cluster.migrations
+    return Status.of(ledger.find(identifier), ledger.phones(identifier), now())
+
+
+app.command("back")(migrate_plan.back)

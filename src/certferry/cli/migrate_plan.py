@@ -1,0 +1,168 @@
+"""``certferry migrate plan`` and ``back``: which phones, in which waves."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from certferry.cli.files import read_text
+from certferry.cli.migrate_options import (
+    DestinationOption,
+    MigrationArgument,
+    SourceOption,
+    now,
+    open_sides,
+    open_source,
+    place_of,
+)
+from certferry.cli.migrate_view import row_of
+from certferry.cli.options import ClusterUnnamedError, JsonOption, output
+from certferry.cli.output import Output
+from certferry.cluster.cluster import Cluster
+from certferry.cluster.migrations import Migration, MigrationPhone, PhoneState
+from certferry.cluster.phones import device_name, parse_csv
+from certferry.migrate.waves.choosing import Choice, Chosen, choose
+from certferry.migrate.waves.planning import WAVE, Rules, Threshold, plan_waves
+from certferry.migrate.waves.sides import Sides
+from certferry.migrate.waves.status import WaveStatus, count_waves
+
+DEFAULTS = Rules()
+_AS_FIRST = "As for plan; else as in the first migration."
+CanaryOption = Annotated[
+    int | None, typer.Option("--canary", min=0, help="Phones that go first, of every kind; else 5, or 1 in 100.")
+]
+SizeOption = Annotated[int, typer.Option("--wave-size", min=1, help="Phones in a wave.")]
+PaceOption = Annotated[float, typer.Option("--pace", min=0.01, max=1000, help="Phones reset in a second.")]
+BetweenOption = Annotated[float, typer.Option("--between", min=0, help="Seconds from the end of a wave to the next.")]
+StopOption = Annotated[
+    str,
+    typer.Option("--stop-at", metavar="N|N%", help="Pause at N failures, or at N% of a wave; in the canaries at one."),
+]
+PatienceOption = Annotated[
+    float, typer.Option("--patience", min=1, help="Seconds after which a phone that is nowhere has failed.")
+]
+
+
+def plan(
+    source: SourceOption = None,
+    destination: DestinationOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="All phones of the source.")] = False,
+    group: Annotated[
+        list[str] | None, typer.Option("--group", metavar="NAME", help="Phones of a CallManager group; repeatable.")
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Phones of a CSV, as for 'phone import': column device."),
+    ] = None,
+    device: Annotated[
+        list[str] | None, typer.Option("--device", metavar="SEP<MAC>", help="One phone; repeatable.")
+    ] = None,
+    percent: Annotated[
+        int, typer.Option("--percent", min=1, max=100, help="Only a share of these; the same ones every time.")
+    ] = 100,
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Leave out phones that the destination does not know.")
+    ] = False,
+    canary: CanaryOption = None,
+    wave_size: SizeOption = WAVE,
+    pace: PaceOption = DEFAULTS.pace,
+    between: BetweenOption = DEFAULTS.between,
+    stop_at: StopOption = str(DEFAULTS.stop_at),
+    patience: PatienceOption = DEFAULTS.patience,
+    as_json: JsonOption = False,
+) -> None:
+    """Plan a migration: which phones, canaries first, then waves. No phone is touched before start."""
+    out = output(as_json)
+    if destination is None:
+        raise ClusterUnnamedError("the destination was not named", remedy="Give --destination FOLDER.")
+    rules = Rules(pace, between, patience, Threshold.parse(stop_at))
+    sides = Sides(open_source(source), Cluster.open(destination))
+    listed = [phone.device for phone in parse_csv(read_text(csv))] if csv else []
+    devices = [*(device_name(text) for text in device or []), *listed]
+    choice = Choice(everything, group or [], devices, percent, skip_unknown)
+    chosen = choose(choice, sides.source.phones(), sides.destination.phones())
+    _make(out, sides, chosen, rules, canary, wave_size)
+
+
+def back(
+    migration: MigrationArgument = None,
+    source: SourceOption = None,
+    destination: DestinationOption = None,
+    canary: CanaryOption = None,
+    wave_size: SizeOption = WAVE,
+    pace: Annotated[float | None, typer.Option("--pace", min=0.01, max=1000, help=_AS_FIRST)] = None,
+    between: Annotated[float | None, typer.Option("--between", min=0, help=_AS_FIRST)] = None,
+    stop_at: Annotated[str | None, typer.Option("--stop-at", metavar="N|N%", help=_AS_FIRST)] = None,
+    patience: Annotated[float | None, typer.Option("--patience", min=1, help=_AS_FIRST)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Plan the way back: the phones that moved return to the source. --source and --destination are as they were.
+
+    The new migration is one of the destination's phones, so its --source is the destination of the first.
+    """
+    out, cluster = output(as_json), open_source(source)
+    first = cluster.migrations.find(migration)
+    sides = open_sides(cluster, destination, first)
+    old = Rules.of_json(first.plan)
+    rules = Rules(
+        pace or old.pace,
+        old.between if between is None else between,
+        patience or old.patience,
+        Threshold.parse(stop_at) if stop_at else old.stop_at,
+    )
+    moved = {p.device for p in cluster.migrations.phones(first.id) if p.state is PhoneState.MOVED}
+    returning = Sides(sides.destination, sides.source)
+    known = [phone.device for phone in returning.source.phones() if phone.device in moved]
+    chosen = choose(Choice(devices=known), returning.source.phones(), returning.destination.phones())
+    _make(out, returning, chosen, rules, canary, wave_size, {"back_from": first.id})
+
+
+def _make(
+    out: Output,
+    sides: Sides,
+    chosen: Chosen,
+    rules: Rules,
+    canary: int | None,
+    size: int,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    waves = plan_waves(chosen.phones, canary=canary, size=size, registered=sides.source.sightings.registered())
+    phones = [MigrationPhone(device, wave) for device, wave in waves.items()]
+    settings = {**rules.to_json(), "wave_size": size, **(more or {})}
+    identifier = f"{now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    made = sides.source.migrations.create(identifier, place_of(sides.destination), settings, phones)
+    _tell(out, made, phones, chosen.left_out, sides)
+
+
+def _tell(
+    out: Output, made: Migration, phones: Sequence[MigrationPhone], left_out: Sequence[str], sides: Sides
+) -> None:
+    waves = count_waves(phones)
+    out.data(
+        {
+            "migration": made.id,
+            "state": made.state.value,
+            "source": place_of(sides.source),
+            "destination": made.destination,
+            "settings": made.plan,
+            "waves": [wave.to_json() for wave in waves],
+            "phones": [{"device": phone.device, "wave": phone.wave} for phone in phones],
+            "left_out": list(left_out),
+        }
+    )
+    out.text(f"Migration {made.id}: {len(phones)} phones in {len(waves)} waves, {_duration(waves, made.plan)}")
+    out.table(("wave", "phones"), [row_of(wave)[:2] for wave in waves])
+    canaries = [phone.device for phone in phones if phone.wave == 0]
+    if canaries:
+        out.text(f"Canaries: {', '.join(canaries[:20])}{' ...' if len(canaries) > 20 else ''}")  # noqa: PLR2004 -- a line
+    if left_out:
+        out.warn(f"{len(left_out)} phones that the destination does not know are left out: {', '.join(left_out[:10])}")
+    out.say(f"Start it with: certferry migrate start {made.id} --source {place_of(sides.source)}")
+
+
+def _duration(waves: Sequence[WaveStatus], plan: Mapping[str, Any]) -> str:
+    phones = sum(wave.phones for wave in waves)
+    minutes = (phones / plan["pace"] + (len(waves) - 1) * plan["between"]) / 60
+    return f"at least {minutes:.0f} minutes and the time that the last phones of each wave take"

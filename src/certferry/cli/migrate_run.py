@@ -1,0 +1,198 @@
+"""``certferry migrate start``, ``resume`` and ``pause``."""
+
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+import uvloop
+
+from certferry.cli.ending import InterruptedByUserError
+from certferry.cli.exit_codes import ExitCode
+from certferry.cli.migrate_options import (
+    DestinationOption,
+    LinesOption,
+    MigrationArgument,
+    SourceOption,
+    exit_code,
+    now,
+    open_sides,
+    open_source,
+)
+from certferry.cli.migrate_view import LineView, print_status, watching
+from certferry.cli.migration_options import print_result
+from certferry.cli.options import DeclinedError, JsonOption, output
+from certferry.cli.output import Output
+from certferry.cluster.acting import actor
+from certferry.cluster.cluster import Cluster
+from certferry.cluster.migrations import Event, Migration, State, Wanted, locked
+from certferry.errors import UsageError
+from certferry.lab.lab import tftp_servers
+from certferry.migrate.result import Verification
+from certferry.migrate.waves import lease
+from certferry.migrate.waves.option150 import ByHand, Option150Step, Option150UnconfirmedError
+from certferry.migrate.waves.preflight import PreflightFailedError, failing, preflight, sample
+from certferry.migrate.waves.running import MigrationStateError, Runner
+from certferry.migrate.waves.sides import Sides
+from certferry.migrate.waves.status import Status
+
+_POLL = 0.25
+
+
+class OverrideEmptyError(UsageError):
+    """Failing checks were overridden without a reason."""
+
+    code = "cli.override-empty"
+    remedy = "Say why: --override 'change 4711: phones of building 7 are not in use'. It goes to the audit log."
+
+
+def start(
+    migration: MigrationArgument = None,
+    source: SourceOption = None,
+    destination: DestinationOption = None,
+    option150_confirmed: Annotated[
+        bool, typer.Option("--option150-confirmed", help="DHCP names the destination's TFTP nodes already.")
+    ] = False,
+    override: Annotated[
+        str | None, typer.Option("--override", metavar="REASON", help="Go on although checks fail; it is audited.")
+    ] = None,
+    lines: LinesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify, then reset the phones wave by wave and follow each to its end.
+
+    Exit 0 when all moved, 1 when none did, 4 when checks fail, 5 when it paused or some failed, 6 when another
+    process steers the migration, 130 when interrupted. Interrupted or killed, it goes on with resume.
+    """
+    out, cluster = output(as_json), open_source(source)
+    found = cluster.migrations.find(migration)
+    _must_be_planned(found)
+    if override is not None and not override.strip():
+        raise OverrideEmptyError("the reason is empty")
+    sides = open_sides(cluster, destination, found)
+    _verify(out, sides, found, override, lines=lines)
+    step = _option150(out, sides.destination, confirmed=option150_confirmed)
+    told = {"step": step.describe(), "done": step.apply()}
+    _run(out, sides, found, [Event("option150", now(), told)], lines=lines)
+
+
+def resume(
+    migration: MigrationArgument = None,
+    source: SourceOption = None,
+    destination: DestinationOption = None,
+    lines: LinesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a migration that paused, or whose runner was killed. No phone is reset twice; exit codes as start."""
+    out, cluster = output(as_json), open_source(source)
+    found = cluster.migrations.find(migration)
+    if found.state in (State.PLANNED, State.DONE):
+        raise MigrationStateError(f"migration {found.id} is {found.state}, so there is nothing to resume")
+    _run(out, open_sides(cluster, destination, found), found, [], lines=lines)
+
+
+def pause(
+    migration: MigrationArgument = None,
+    source: SourceOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it has paused, not before.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the runner reset no more phones; those under way are followed to their end."""
+    out, cluster = output(as_json), open_source(source)
+    found = cluster.migrations.find(migration)
+    if found.state is not State.RUNNING:
+        raise MigrationStateError(f"migration {found.id} is {found.state}, so there is nothing to pause")
+    asked = cluster.migrations.want(found.id, Wanted.PAUSE)
+    while wait and asked.state is State.RUNNING and asked.is_steered(now()):
+        time.sleep(_POLL)
+        asked = cluster.migrations.find(found.id)
+    steered = asked.is_steered(now())
+    out.data({"migration": found.id, "state": asked.state.value, "steered": steered})
+    if asked.state is State.RUNNING and not steered:
+        out.text(f"Nobody steers {found.id}: no phone is reset until 'certferry migrate resume'.")
+    else:
+        out.text(f"{found.id}: {'pause asked for' if asked.state is State.RUNNING else asked.state}")
+
+
+def _must_be_planned(found: Migration) -> None:
+    if found.is_steered(now()) and not lease.is_gone(found.runner):
+        raise locked(found)
+    if found.state is not State.PLANNED:
+        remedy = "Go on with it: certferry migrate resume" if found.state is not State.DONE else None
+        raise MigrationStateError(f"migration {found.id} is {found.state}, so it cannot be started", remedy=remedy)
+
+
+def _verify(out: Output, sides: Sides, found: Migration, override: str | None, *, lines: bool) -> None:
+    ledger = sides.source.migrations
+    rows = ledger.phones(found.id)
+    mine = {row.device for row in rows}
+    phones = [phone for phone in sides.source.phones() if phone.device in mine]
+    chosen = sample(phones, [row.device for row in rows if row.wave == 0 and row.device in mine])
+    out.note(f"Verifying, with {len(chosen)} of {len(rows)} phones rehearsed ...")
+    verification = uvloop.run(preflight(sides, chosen, now()))
+    if verification.ok:
+        return
+    names = failing(verification)
+    if override is None:
+        _refuse(out, verification, names, lines=lines)
+    ledger.note_override(found.id, str(override), names)
+    out.warn(f"going on although {', '.join(names)} fail: {override}")
+
+
+def _refuse(out: Output, verification: Verification, names: Sequence[str], *, lines: bool) -> None:
+    refusal = PreflightFailedError(f"{', '.join(names)}: these fail, and no phone was reset")
+    error = {"code": refusal.code, "sentence": refusal.sentence, "remedy": refusal.remedy}
+    told = verification.to_json()
+    answer = {
+        "ok": False,
+        "error": error,
+        "checks": [check for check in told["checks"] if check["verdict"] == "fail"],
+        "phones": [phone for phone in told["phones"] if phone["outcome"] == "would-fail"],
+    }
+    if lines:
+        LineView().line(answer)
+    elif out.as_json:
+        out.data(answer)
+    else:
+        print_result(out, verification, everything=False)
+    out.refuse(refusal)
+    raise typer.Exit(ExitCode.VERIFICATION_FAILED)
+
+
+def _option150(out: Output, destination: Cluster, *, confirmed: bool) -> Option150Step:
+    step = ByHand(tuple(address for address, _ in tftp_servers(destination)), actor())
+    if confirmed:
+        return step
+    if not out.can_ask:
+        raise Option150UnconfirmedError(f"nobody said so yet: {step.describe()}")
+    if not typer.confirm(f"{step.describe()} Is it so?", err=True):
+        raise DeclinedError("option 150 does not name the destination yet")
+    return step
+
+
+def _run(out: Output, sides: Sides, found: Migration, events: Sequence[Event], *, lines: bool) -> None:
+    with watching(out, lines=lines) as watcher:
+        runner = Runner(sides, found.id, watcher)
+        try:
+            status = uvloop.run(runner.run(events))
+        except KeyboardInterrupt:
+            raise _interrupted(found) from None
+    _tell(out, status, lines=lines)
+    code = exit_code(status)
+    if code:
+        raise typer.Exit(code)
+
+
+def _interrupted(found: Migration) -> InterruptedByUserError:
+    told = f"migration {found.id} was interrupted; phones that were reset go on by themselves, unwatched"
+    return InterruptedByUserError(told, remedy=f"Go on with: certferry migrate resume {found.id}")
+
+
+def _tell(out: Output, status: Status, *, lines: bool) -> None:
+    if lines:
+        LineView().line({"result": status.to_json()})
+        return
+    out.data(status.to_json())
+    print_status(out, status)
+    if status.state == State.PAUSED.value:
+        out.say(f"When it is mended: certferry migrate resume {status.migration}")
