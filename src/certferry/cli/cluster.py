@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from certferry.cli import cluster_place as cluster_place_commands
 from certferry.cli.options import ClusterOption, JsonOption, cluster_place, open_cluster, output
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.issuing import Organisation
@@ -16,6 +17,8 @@ from certferry.trust.release import Release
 from certferry.wire.trust_list import TrustList
 
 app = typer.Typer(help="Create and configure a cluster.")
+app.command()(cluster_place_commands.upgrade)
+app.command()(cluster_place_commands.move)
 
 
 DEFAULT_ORGANISATION = Organisation()

@@ -38,7 +38,10 @@ class Given:
 given = Given()
 
 ClusterOption = Annotated[
-    str | None, typer.Option("--cluster", metavar="PATH", help=f"The cluster's folder; else ${CLUSTER_VARIABLE}.")
+    str | None,
+    typer.Option(
+        "--cluster", metavar="PLACE", help=f"The cluster's folder or postgresql:// URL; else ${CLUSTER_VARIABLE}."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, do it.")]
@@ -48,7 +51,7 @@ class ClusterUnnamedError(UsageError):
     """A command about a cluster was not told which."""
 
     code = "cli.cluster-unnamed"
-    remedy = f"Give --cluster PATH, or set {CLUSTER_VARIABLE}."
+    remedy = f"Give --cluster PLACE, or set {CLUSTER_VARIABLE}."
 
 
 class ConfirmationError(UsageError):
@@ -70,12 +73,17 @@ def cluster_place(option: str | None) -> str | None:
     return option or given.cluster or os.environ.get(CLUSTER_VARIABLE) or None
 
 
-def open_cluster(option: str | None) -> Cluster:
-    """Open the cluster the command names; raises ``ClusterUnnamedError`` when it names none."""
+def cluster_given(option: str | None) -> str:
+    """Tell which cluster is meant; raises ``ClusterUnnamedError`` when the command names none."""
     place = cluster_place(option)
     if place is None:
         raise ClusterUnnamedError("no cluster was named")
-    return Cluster.open(place)
+    return place
+
+
+def open_cluster(option: str | None) -> Cluster:
+    """Open the cluster the command names; raises ``ClusterUnnamedError`` when it names none."""
+    return Cluster.open(cluster_given(option))
 
 
 def output(as_json: bool) -> Output:

@@ -140,7 +140,7 @@ class Database:
         rows = connection.execute(select(table.c.key, table.c.value).where(table.c.key.in_(["schema", MOVED])))
         facts = {row.key: row.value for row in rows}
         if moved := facts.get(MOVED):
-            raise ClusterMovedError(f"the cluster in {place} was moved", remedy=f"Use it at {moved}")
+            raise ClusterMovedError(f"the cluster in {self.location.text} was moved", remedy=f"Use it at {moved}")
         _check_schema(facts.get("schema"), place)
 
     def _holds_cluster(self) -> bool:

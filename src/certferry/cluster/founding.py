@@ -45,17 +45,17 @@ def found(location: ClusterLocation, spec: ClusterSpec, keys: KeySource, now: da
 def new_place(location: ClusterLocation, key: bytes | None = None) -> Iterator[Seal]:
     """Make the key file and its folder, both for the owner alone; take away again what was made when it fails.
 
-    The key file holds ``key``, else a new one. Raises ``SealError`` where one stands: that is another cluster's.
+    The key file holds ``key``, else a new one. Raises ``SealError`` where another one stands: it is another cluster's.
     """
     folder = location.key_file.parent
-    is_new = not folder.exists()
+    is_new, key_stood = not folder.exists(), location.key_file.exists()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     seal = Seal.create(location.key_file, key)
     try:
         yield seal
     except BaseException:
         database_files = folder.glob(f"{location.database.name}*") if location.server is None else ()
-        for path in (location.key_file, *database_files):
+        for path in (*([] if key_stood else [location.key_file]), *database_files):
             path.unlink(missing_ok=True)
         if is_new:
             folder.rmdir()

@@ -31,7 +31,9 @@ class Seal:
 
     @classmethod
     def create(cls, path: Path, key: bytes | None = None) -> Self:
-        """Make a key file, mode 0600, with ``key`` or a new one; raise ``SealError`` when one is there."""
+        """Make a key file, mode 0600, with ``key`` or a new one; raise ``SealError`` when another one is there."""
+        if key is not None and path.exists() and path.read_bytes() == key:
+            return cls.load(path)
         key = key or os.urandom(_KEY_BYTES)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

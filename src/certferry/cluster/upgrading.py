@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection
 
 from certferry.cluster import audit, schema
@@ -59,6 +57,9 @@ def _upgrade(database: Database, now: datetime) -> Upgraded:
 
 def migrate(connection: Connection, before: int) -> None:
     """Run the migrations after revision ``before``, 0 for all, in the transaction that is open."""
+    from alembic import command  # noqa: PLC0415 -- 0.1 s to load, which other commands need not wait for
+    from alembic.config import Config  # noqa: PLC0415 -- same
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
