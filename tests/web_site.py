@@ -49,6 +49,12 @@ class Site:
         self.context.passwords.put_user("bob", Role.READ_ONLY, PASSWORD)
         self.app: FastAPI = create_app(self.context)
 
+    def restart(self) -> None:
+        """Let the server start anew: what it kept in memory is gone."""
+        self.context = WebContext(self.cluster, self.others, clock=self.clock)
+        self.context.passwords.hasher = CHEAP
+        self.app = create_app(self.context)
+
     def token(self, role: Role = Role.OPERATOR) -> str:
         token, text = make_token("test", role, "ann", self.clock(), None)
         self.cluster.accounts.put_token(token)

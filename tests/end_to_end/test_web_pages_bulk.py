@@ -51,8 +51,8 @@ async def save(reader: Reader, sftp: LabSftp) -> Drawn:
 
 async def idle(site: Site) -> None:
     """Follow every job to its end; the server goes on."""
-    for job in site.app.state.jobs.latest():
-        async for _ in job.events():
+    for job in (await site.app.state.jobs.latest()).items:
+        async for _ in site.app.state.jobs.events(job.id):
             pass
 
 
@@ -254,7 +254,7 @@ async def test_who_may_only_look_sees_the_files_and_no_button(sites: tuple[Site,
         for button in ("export", "consolidate", "import"):
             answer = await reader.send(await reader.open(f"{BULK}/{button}"), f"{BULK}/{button}", type="all")
             assert answer.status == 403
-    assert sites[0].app.state.jobs.latest() == ()
+    assert (await sites[0].app.state.jobs.latest()).total == 0
 
 
 async def test_a_job_nobody_remembers_is_told_so(sites: tuple[Site, Site]) -> None:

@@ -1,7 +1,10 @@
 """The migration console and its verification: whatever is asked of it, by whomever, once."""
 
+from typing import Any
+
 import pytest
 
+from certferry.cluster.web_jobs import Job
 from conftest import MakeCluster
 from web_pages import reading
 from web_site import Site
@@ -20,3 +23,49 @@ async def test_with_one_cluster_a_verification_leads_to_how_another_is_given(mak
         answer = await ann.client.post("/migration/verify", data={"csrf_token": token}, follow_redirects=True)
     assert (answer.status_code, answer.url.path) == (200, "/migration")
     assert "--other-cluster FOLDER" in answer.text
+
+
+# --- jobs that a restart found
+
+
+async def broken_off(site: Site, kind: str) -> str:
+    """Leave a job behind as a server does that is killed."""
+    looks: dict[str, Any] = {"source": ["source"], "destination": ["destination"]}
+    asked: dict[str, Any] = {"verify": looks, "import": {"plan": "0"}}[kind]
+    dead = Job("a" * 16, kind, "source", "ann", asked, writes=kind == "import", started_at=site.clock(), runner="dead")
+    site.cluster.web_jobs.begin(dead, None, site.clock(), 500)
+    return dead.id
+
+
+@pytest.mark.parametrize("kind", ["verify", "import"])
+async def test_a_job_that_broke_off_with_its_server_says_so_and_that_running_it_again_ends_right(
+    site: Site, kind: str
+) -> None:
+    identifier = await broken_off(site, kind)
+    place = {"verify": "/migration", "import": "/security/bulk"}[kind]
+    async with reading(site) as ann:
+        drawn = await ann.open(f"{place}/jobs/{identifier}")
+        assert "web.job-interrupted" in drawn.text
+        assert "Run it again: it ends right" in drawn.text
+        told = (await ann.client.get(f"/api/v1/jobs/{identifier}")).json()
+        assert (told["state"], told["error"]["code"]) == ("interrupted", "web.job-interrupted")
+    async with reading(site, language="ja") as ann:
+        assert "もう一度実行してください" in (await ann.open(f"{place}/jobs/{identifier}")).text
+
+
+async def test_a_verification_is_found_again_after_a_restart(site: Site) -> None:
+    async with reading(site) as ann:
+        shown = await ann.send(await ann.open("/migration"), "/migration/verify")
+        await site.ended()
+    site.restart()
+    async with reading(site) as ann:
+        assert (await ann.open(shown.path)).status == 200
+        assert shown.path in (await ann.open("/migration")).links
+
+
+async def test_a_verification_asked_for_twice_is_one_job(site: Site) -> None:
+    async with reading(site) as ann:
+        console = await ann.open("/migration")
+        places = {(await ann.post(console, "/migration/verify")).headers["location"] for _ in range(3)}
+        await site.ended()
+    assert len(places) == 1

@@ -62,6 +62,25 @@ async def test_a_session_that_ended_before_a_form_was_sent_leads_back_to_the_for
     assert site.cluster.security_mode == "non-secure"
 
 
+async def test_a_server_that_starts_anew_asks_nobody_to_log_in_and_takes_the_form_drawn_before(site: Site) -> None:
+    async with reading(site) as reader:
+        drawn = await reader.open("/settings/parameters")
+        site.restart()
+        async with site.visitor() as client:
+            client.cookies.update(reader.client.cookies)
+            after = await Reader(client).send(drawn, "/settings/parameters", **{"security-mode": "mixed"})
+    assert (after.status, after.path) == (200, "/settings/parameters")
+    assert site.cluster.security_mode == "mixed"
+
+
+async def test_who_got_a_new_password_meanwhile_logs_in_again_where_they_were(site: Site) -> None:
+    async with reading(site) as reader:
+        site.context.passwords.put_user("ann", Role.OPERATOR, "another-password")
+        login = await reader.open("/show/audit")
+        assert login.path == "/login"
+        assert (await reader.send(login, "/login", name="ann", password="another-password")).path == "/show/audit"
+
+
 @pytest.mark.parametrize("text", ["//evil.example", "/\\evil.example", "https://evil.example", "", "/login", "/logout"])
 def test_the_login_leads_nowhere_else(text: str) -> None:
     assert own_path(text) == "/show/cluster"

@@ -1,7 +1,6 @@
 """The application: API, pages, health and metrics around one publisher's cluster."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib import import_module
@@ -33,10 +32,9 @@ def create_app(context: WebContext) -> FastAPI:
     """Make the application that shows and administers ``context``'s clusters."""
     app = _bare()
     app.state.context = context
-    app.state.jobs = Jobs(context.clock)
+    app.state.jobs = Jobs(context.clock, context.cluster.web_jobs)
     app.state.plans = Plans()
     app.state.expiries = Expiries()
-    app.state.visitor_key = secrets.token_bytes(32)
     answer_refusals(app)
     app.include_router(monitoring_router)
     _add_pages(app)
@@ -80,5 +78,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     for cluster in app.state.context.clusters:
         with suppress(Refusal):  # who asks will be told
             await asyncio.to_thread(cluster.prepare_searches)
+    with suppress(Refusal):
+        await app.state.jobs.resume()
     yield
     await app.state.jobs.finish()

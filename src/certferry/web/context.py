@@ -45,13 +45,14 @@ class WebContext:
     clock: Callable[[], datetime] = _now
     https: bool = True
     passwords: Passwords = field(init=False)
-    sessions: Sessions = field(default_factory=Sessions)
+    sessions: Sessions = field(init=False)
     user_tries: Throttle = field(default_factory=_by_user)
     address_tries: Throttle = field(default_factory=_by_address)
     name_tries: Throttle = field(default_factory=_by_name)
 
     def __post_init__(self) -> None:
         self.passwords = Passwords(self.cluster.accounts)
+        self.sessions = Sessions(self.cluster.web_sessions)
 
     @property
     def clusters(self) -> Sequence[Cluster]:

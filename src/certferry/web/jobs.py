@@ -1,29 +1,41 @@
 """Long work: started once, watched by anybody, finished whatever becomes of the browser that started it.
 
 One job at a time changes a cluster. Who asks for the very same thing while it runs gets the job that runs (a double
-click, two administrators at once); who asks for something else is told what runs. The same idempotency key is the
-same job, also after it ended.
+click, two administrators at once, two servers of one cluster); who asks for something else is told what runs. The
+same idempotency key is the same job, also after it ended, and after the server started anew. A job whose server died
+is *interrupted*: whatever it did is safe to do again.
 """
 
 import asyncio
+import logging
 import secrets
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from certferry.cluster.acting import acting_as
+from certferry.cluster.searching import Found, Slice
+from certferry.cluster.web_jobs import Job, JobState, WebJobs
 from certferry.errors import Refusal, UsageError
+from certferry.web.leases import is_gone, own_name
 from certferry.web.refusals import WebUnforeseenError, refusal_json
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 Work = Callable[[Progress], Awaitable[Mapping[str, Any]]]
 MOST_KEPT = 500
 MOST_READING = 4
 MOST_THREADS = 32
+LEASE = timedelta(seconds=60)
+"""How long the jobs of a server that says nothing are taken to run."""
+RENEW_SECONDS = 5.0
+FIRST = Slice()
+LOOK_SECONDS = 1.0
+"""How often a job that another server runs is looked at for those who watch it."""
 
 
 class JobRunningError(Refusal):
@@ -44,104 +56,55 @@ class JobUnknownError(UsageError):
     """There is no job of that id, or it ended long ago."""
 
     code = "web.job-unknown"
-    remedy = "List the jobs under /api/v1/jobs; the server forgets the oldest, and all when it restarts."
+    remedy = "List the jobs under /api/v1/jobs; the server forgets the oldest of those that ended."
 
 
-class JobState(StrEnum):
-    """How a job stands."""
+class JobInterruptedError(Refusal):
+    """The server that ran the job died while it ran."""
 
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
+    code = "web.job-interrupted"
+    remedy = "Run it again: it ends right, whatever was done already."
 
 
-@dataclass(slots=True)
-class Job:
-    """One piece of work; ``asked`` is what was asked for, ``progress`` the last that was told of it."""
+class _Live:
+    """A job that this server runs, and those who wait for news of it."""
 
-    id: str
-    kind: str
-    cluster: str
-    user: str
-    asked: Mapping[str, Any]
-    writes: bool
-    started_at: datetime
-    state: JobState = JobState.RUNNING
-    ended_at: datetime | None = None
-    progress: Mapping[str, Any] | None = None
-    result: Mapping[str, Any] | None = None
-    error: Mapping[str, Any] | None = None
-    steps: int = 0
-    _changed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._changed = asyncio.Event()
 
-    def to_json(self) -> dict[str, Any]:
-        """Describe the job for the API."""
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "cluster": self.cluster,
-            "user": self.user,
-            "asked": dict(self.asked),
-            "state": self.state.value,
-            "started_at": self.started_at.isoformat(),
-            "ended_at": self.ended_at.isoformat() if self.ended_at else None,
-            "progress": self.progress,
-            "result": self.result,
-            "error": self.error,
-        }
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it has not ended."""
-        return self.state is JobState.RUNNING
-
-    def is_same_wish(self, other: "Job") -> bool:
-        """Whether the other was asked for the very same."""
-        return (self.kind, self.cluster, self.asked) == (other.kind, other.cluster, other.asked)
-
-    def tell(self, step: str, done: int, total: int) -> None:
-        """Note progress."""
-        self.progress = {"step": step, "done": done, "total": total}
-        self.steps += 1
-        self._wake()
-
-    def end(self, now: datetime, result: Mapping[str, Any] | None, error: Mapping[str, Any] | None) -> None:
-        """Note how it ended."""
-        self.result, self.error, self.ended_at = result, error, now
-        self.state = JobState.DONE if error is None else JobState.FAILED
-        self._wake()
-
-    async def events(self) -> AsyncIterator[Mapping[str, Any]]:
-        """Give its progress whenever it changed (steps may be skipped), until it ended."""
-        told = -1
-        while self.is_running:
-            changed = self._changed
-            if self.steps != told and self.progress is not None:
-                told = self.steps
-                yield self.progress
-                continue
-            await changed.wait()
-
-    def _wake(self) -> None:
+    def become(self, job: Job) -> None:
+        """Tell how the job stands now."""
+        self.job = job
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def tell(self, step: str, done: int, total: int) -> None:
+        """Note progress."""
+        self.become(replace(self.job, progress={"step": step, "done": done, "total": total}))
+
+    async def change(self) -> None:
+        """Wait for the next news."""
+        await self._changed.wait()
+
 
 class Jobs:
-    """All jobs of a server; used from its event loop alone."""
+    """The jobs of a server; used from its event loop alone."""
 
-    def __init__(self, clock: Callable[[], datetime]) -> None:
+    def __init__(self, clock: Callable[[], datetime], ledger: WebJobs, name: str | None = None) -> None:
         self._clock = clock
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._keys: dict[str, str] = {}
+        self._ledger = ledger
+        self._name = name or own_name()
+        self._live: dict[str, _Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._renewing: asyncio.Task[None] | None = None
         self._readers = asyncio.Semaphore(MOST_READING)
         # Threads of their own: jobs that wait for a dead server may not hold up who wants to log in.
         self._threads = ThreadPoolExecutor(MOST_THREADS, "job")
         self.ended: dict[tuple[str, str], int] = {}
         """How many jobs ended, by kind and state."""
 
-    def start(
+    async def start(
         self,
         kind: str,
         cluster: str,
@@ -156,73 +119,141 @@ class Jobs:
 
         Raises ``JobRunningError``, ``KeyReusedError``.
         """
-        new = Job(secrets.token_hex(8), kind, cluster, user, dict(asked or {}), writes, self._clock())
-        if (known := self._known(new, key)) is not None:
-            return known
-        self._keep(new, key)
-        task = asyncio.create_task(self._run(new, work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return new
+        wish = Job(secrets.token_hex(8), kind, cluster, user, dict(asked or {}), writes, self._clock(), self._name)
+        return await asyncio.shield(self._start(wish, key, work))  # whoever asked may go: what is begun is done
 
-    def find(self, identifier: str) -> Job:
-        """Return a job; raises ``JobUnknownError``."""
-        if identifier not in self._jobs:
+    async def _start(self, wish: Job, key: str | None, work: Work) -> Job:
+        await self._interrupt()
+        await self._keep_ends()
+        job, busy = await asyncio.to_thread(self._ledger.begin, wish, key, self._clock() + LEASE, MOST_KEPT)
+        if busy is not None:
+            what = f"{busy.kind} of {busy.cluster}, started by {busy.user}, is running (job {busy.id})"
+            raise JobRunningError(what)
+        if not job.is_same_wish(wish):
+            raise KeyReusedError("that idempotency key belongs to another job")
+        if job.id == wish.id:
+            self._run_in_background(_Live(job), work)
+        return job
+
+    async def find(self, identifier: str) -> Job:
+        """Return a job as it stands; raises ``JobUnknownError``."""
+        job = await self._find(identifier)
+        is_elsewhere = job is not None and job.is_running and identifier not in self._live
+        if is_elsewhere and identifier in await self._interrupt():
+            job = await self._find(identifier)
+        if job is None:
             raise JobUnknownError(f"there is no job {identifier!r}")
-        return self._jobs[identifier]
+        return job
 
-    def latest(self) -> tuple[Job, ...]:
-        """All jobs that are remembered, latest first."""
-        return tuple(reversed(self._jobs.values()))
+    async def find_key(self, key: str) -> Job | None:
+        """Return the job that was started with that idempotency key."""
+        return await asyncio.to_thread(self._ledger.find_key, key)
+
+    async def latest(self, part: Slice = FIRST, kind: str | None = None) -> Found[Job]:
+        """Return jobs without their results, the latest first."""
+        jobs, total = await asyncio.to_thread(self._ledger.latest, part.skip, part.limit, kind)
+        return Found(tuple(self._fresh(job) for job in jobs), total)
+
+    async def running(self, cluster: str) -> tuple[Job, ...]:
+        """Return the jobs that run for a cluster."""
+        await self._interrupt()
+        return tuple(map(self._fresh, await asyncio.to_thread(self._ledger.running, cluster)))
+
+    async def events(self, identifier: str) -> AsyncIterator[Mapping[str, Any]]:
+        """Give a job's progress whenever it changed (steps may be skipped), until it ended."""
+        told: Mapping[str, Any] | None = None
+        job = await self.find(identifier)
+        while job.is_running:
+            if job.progress is not None and job.progress != told:
+                told = job.progress
+                yield told
+            elif (live := self._live.get(identifier)) is not None and live.job is job:
+                await live.change()
+            elif live is None:
+                await asyncio.sleep(LOOK_SECONDS)
+            job = await self.find(identifier)
+
+    async def resume(self) -> None:
+        """Tell, after a start, which jobs broke off with servers that are gone."""
+        await self._interrupt(is_gone)
 
     async def finish(self) -> None:
         """Wait until every job ended: nothing is broken off half done."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
+        if self._renewing is not None:
+            self._renewing.cancel()
         self._threads.shutdown()
 
-    def _known(self, new: Job, key: str | None) -> Job | None:
-        if key is not None and key in self._keys:
-            known = self._jobs[self._keys[key]]
-            if not known.is_same_wish(new):
-                raise KeyReusedError("that idempotency key belongs to another job")
-            return known
-        running = [job for job in self._jobs.values() if job.is_running and job.cluster == new.cluster]
-        same = next((job for job in running if job.is_same_wish(new)), None)
-        if same is not None:
-            if key is not None:
-                self._keys[key] = same.id
-            return same
-        busy = next((job for job in running if job.writes), None) if new.writes else None
-        if busy is not None:
-            raise JobRunningError(f"{busy.kind} of {busy.cluster}, started by {busy.user}, is running (job {busy.id})")
-        return None
+    def _fresh(self, job: Job) -> Job:
+        return self._live[job.id].job if job.id in self._live else job
 
-    def _keep(self, new: Job, key: str | None) -> None:
-        self._jobs[new.id] = new
-        if key is not None:
-            self._keys[key] = new.id
-        for old in [job for job in self._jobs.values() if not job.is_running][: max(0, len(self._jobs) - MOST_KEPT)]:
-            del self._jobs[old.id]
-            self._keys = {each: kept for each, kept in self._keys.items() if kept != old.id}
+    async def _find(self, identifier: str) -> Job | None:
+        if identifier in self._live:
+            return self._live[identifier].job
+        return await asyncio.to_thread(self._ledger.find, identifier)
 
-    async def _run(self, job: Job, work: Work) -> None:
+    async def _interrupt(self, is_gone: Callable[[str], bool] | None = None) -> frozenset[str]:
+        """End what other servers left behind; return what is ended by it."""
+
+        def is_lost(runner: str, is_over: bool) -> bool:
+            return runner != self._name and (is_over or (is_gone is not None and is_gone(runner)))
+
+        broken = refusal_json(JobInterruptedError("the server that ran this stopped in the middle of it"))
+        return await asyncio.to_thread(self._ledger.interrupt, self._clock(), is_lost, broken)
+
+    def _run_in_background(self, live: _Live, work: Work) -> None:
+        self._live[live.job.id] = live
+        task = asyncio.create_task(self._run(live, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.create_task(self._renew())
+
+    async def _run(self, live: _Live, work: Work) -> None:
         loop = asyncio.get_running_loop()
 
         def told(step: str, done: int, total: int) -> None:
-            loop.call_soon_threadsafe(job.tell, step, done, total)
+            loop.call_soon_threadsafe(live.tell, step, done, total)
 
         result: Mapping[str, Any] | None = None
         error: Mapping[str, Any] | None = None
         try:
-            result = await self._in_thread(job, work, told)
+            result = await self._in_thread(live.job, work, told)
         except Refusal as refusal:
             error = refusal_json(refusal)
         except Exception as defect:  # noqa: BLE001 -- whatever it is, the job has to end, and to say so
             error = refusal_json(WebUnforeseenError(f"{type(defect).__name__}: {defect}"))
-        job.end(self._clock(), result, error)
+        state = JobState.DONE if error is None else JobState.FAILED
+        job = replace(live.job, state=state, ended_at=self._clock(), result=result, error=error)
+        await self._end(live, job)
+
+    async def _end(self, live: _Live, job: Job) -> None:
+        """Keep the end, then tell it; where it cannot be kept, this server at least remembers it."""
+        await self._keep_end(job)
+        live.become(job)
         ended = job.kind, job.state.value
         self.ended[ended] = self.ended.get(ended, 0) + 1
+
+    async def _keep_end(self, job: Job) -> None:
+        try:
+            await asyncio.to_thread(self._ledger.end, job)
+            self._live.pop(job.id, None)
+        except Refusal as refusal:
+            logger.warning("the end of job %s is not kept: %s", job.id, refusal)
+
+    async def _keep_ends(self) -> None:
+        """Try again to keep what could not be kept: until then nothing else changes the cluster."""
+        for live in [each for each in self._live.values() if not each.job.is_running]:
+            await self._keep_end(live.job)
+
+    async def _renew(self) -> None:
+        """Keep the lease on what runs here, and how far it is, for other servers."""
+        while self._tasks:
+            await asyncio.sleep(RENEW_SECONDS)
+            progress = {each.job.id: each.job.progress for each in self._live.values() if each.job.is_running}
+            with suppress(Refusal):  # the next time is in time too
+                await asyncio.to_thread(self._ledger.renew, progress, self._name, self._clock() + LEASE)
 
     async def _in_thread(self, job: Job, work: Work, told: Progress) -> Mapping[str, Any]:
         """Run in a thread with an event loop of its own: the cluster's database and the signing would hold up ours."""

@@ -20,10 +20,10 @@ from starlette.responses import Response
 
 from certferry.cluster.accounts import Role
 from certferry.cluster.acting import act_as, acting_as
+from certferry.cluster.web_sessions import WebSession
 from certferry.errors import Refusal
 from certferry.web.context import WebContext, context_of
 from certferry.web.passwords import check_token
-from certferry.web.sessions import Session
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 CSRF_HEADER, CSRF_FIELD = "x-csrf-token", "csrf_token"
@@ -112,11 +112,12 @@ async def _identify(request: Request) -> User | None:
     context = context_of(request)
     if (text := bearer(request)) is not None:
         return await asyncio.to_thread(_user_of_token, context, text)
-    session = session_of(request)
+    session = await known_session(request)
     if session is None:
         return None
     account = await asyncio.to_thread(context.cluster.accounts.find_user, session.user)
     if account is None or account.password_hash != session.credential:
+        await asyncio.to_thread(_end_session, request)
         return None
     return User(account.name, account.role, account.name)
 
@@ -141,13 +142,18 @@ def bearer(request: Request) -> str | None:
     return text.strip() if scheme.lower() == "bearer" else None
 
 
-def session_of(request: Request) -> Session | None:
+def session_of(request: Request) -> WebSession | None:
     """Return the session whose cookie the request carries."""
-    begun: Session | None = getattr(request.state, "session", None)
-    if begun is not None:
-        return begun
-    context = context_of(request)
-    return context.sessions.find(request.cookies.get(session_cookie(context)), context.clock())
+    if not hasattr(request.state, "session"):
+        context = context_of(request)
+        request.state.session = context.sessions.find(request.cookies.get(session_cookie(context)), context.clock())
+    session: WebSession | None = request.state.session
+    return session
+
+
+async def known_session(request: Request) -> WebSession | None:
+    """The same, without holding up others while the database is asked."""
+    return await asyncio.to_thread(session_of, request)
 
 
 CurrentUser = Annotated[User, Depends(current_user)]
@@ -158,6 +164,7 @@ async def check_csrf(request: Request) -> None:
     if request.method in SAFE_METHODS or bearer(request) is not None:
         return
     check_origin(request)
+    await known_session(request)
     given = request.headers.get(CSRF_HEADER)
     if given is None and request.headers.get("content-type", "").startswith(_FORMS):
         field = (await request.form()).get(CSRF_FIELD)
@@ -194,8 +201,7 @@ def csrf_token(request: Request) -> str:
     visitor = request.cookies.get(visitor_cookie(context)) or getattr(request.state, "visitor", None)
     if visitor is None:
         visitor = request.state.visitor = secrets.token_urlsafe(32)
-    key: bytes = request.app.state.visitor_key
-    return hmac.new(key, visitor.encode(), sha256).hexdigest()
+    return sha256(b"visitor:" + visitor.encode(errors="surrogateescape")).hexdigest()
 
 
 async def log_in(request: Request, response: Response, name: str, password: str) -> User:
@@ -212,9 +218,11 @@ async def log_in(request: Request, response: Response, name: str, password: str)
     if account is None:
         raise LoginRefusedError("user name and password do not belong together")
     context.user_tries.forget(f"{name} from {address}")
-    context.sessions.close(request.cookies.get(session_cookie(context)))
-    identifier, session = context.sessions.open(name, context.clock(), account.password_hash)
-    request.state.session = session
+    before = request.cookies.get(session_cookie(context))
+    await asyncio.to_thread(context.sessions.close, before)
+    identifier, request.state.session = await asyncio.to_thread(
+        context.sessions.open, name, context.clock(), account.password_hash
+    )
     set_cookie(context, response, session_cookie(context), identifier)
     with acting_as(name):
         await asyncio.to_thread(accounts.note, "login", {"from": address})
@@ -223,10 +231,16 @@ async def log_in(request: Request, response: Response, name: str, password: str)
 
 def log_out(request: Request, response: Response) -> None:
     """End the session and take its cookie away."""
+    _end_session(request)
     context = context_of(request)
     name = session_cookie(context)
-    context.sessions.close(request.cookies.get(name))
     response.delete_cookie(name, secure=context.https, httponly=True, samesite="strict")
+
+
+def _end_session(request: Request) -> None:
+    context = context_of(request)
+    context.sessions.close(request.cookies.get(session_cookie(context)))
+    request.state.session = None
 
 
 def _take_turn(context: WebContext, name: str, address: str) -> None:

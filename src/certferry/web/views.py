@@ -14,10 +14,10 @@ from certferry.cluster.cluster import Cluster
 from certferry.cluster.parameters import PARAMETERS
 from certferry.cluster.searching import Found, HistoryLine, Slice, TrustLine
 from certferry.cluster.values import Identity, Phone
+from certferry.cluster.web_jobs import Job
 from certferry.trust.list_check import signature_of
 from certferry.trust.purpose import Store
 from certferry.web import models, work_models
-from certferry.web.jobs import Job
 from certferry.wire.certificate import Certificate
 from certferry.wire.roles import Role, role_text
 from certferry.wire.trust_list import TrustList, TrustRecord

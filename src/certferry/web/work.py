@@ -15,6 +15,7 @@ from certferry.bulk.transport import SftpExchange
 from certferry.bulk.trying import try_settings
 from certferry.bulk.wrapping import Wrapping
 from certferry.cluster.cluster import Cluster
+from certferry.cluster.web_jobs import Job
 from certferry.errors import UsageError
 from certferry.migrate.gather import Looking, Reach
 from certferry.migrate.place import HTTP_PORT, TVS_PORT, Place
@@ -24,7 +25,7 @@ from certferry.migrate.verify import Wish
 from certferry.migrate.verify import verify as run_verification
 from certferry.trust.purpose import BulkType
 from certferry.web.context import WebContext
-from certferry.web.jobs import Job, Jobs, Progress
+from certferry.web.jobs import Jobs, Progress
 from certferry.web.security import User
 
 T = TypeVar("T")
@@ -103,7 +104,9 @@ class LookWish:
         }
 
 
-def start_export(jobs: Jobs, cluster: Cluster, user: User, wish: ExchangeWish, key: str | None, clock: Any) -> Job:
+async def start_export(
+    jobs: Jobs, cluster: Cluster, user: User, wish: ExchangeWish, key: str | None, clock: Any
+) -> Job:
     """Start *Export*."""
 
     async def work(progress: Progress) -> Mapping[str, Any]:
@@ -119,10 +122,12 @@ def start_export(jobs: Jobs, cluster: Cluster, user: User, wish: ExchangeWish, k
         cluster.accounts.note("bulk export", {**wish.asked(), "files": len(files)})
         return {"files": files, "certificates": done.certificates, "signer_sha256": done.fingerprint}
 
-    return jobs.start("export", cluster.name, user.name, work, asked=wish.asked(), key=key)
+    return await jobs.start("export", cluster.name, user.name, work, asked=wish.asked(), key=key)
 
 
-def start_consolidate(jobs: Jobs, cluster: Cluster, user: User, wish: ExchangeWish, key: str | None, clock: Any) -> Job:
+async def start_consolidate(
+    jobs: Jobs, cluster: Cluster, user: User, wish: ExchangeWish, key: str | None, clock: Any
+) -> Job:
     """Start *Consolidate*."""
 
     async def work(progress: Progress) -> Mapping[str, Any]:
@@ -140,10 +145,10 @@ def start_consolidate(jobs: Jobs, cluster: Cluster, user: User, wish: ExchangeWi
         clusters, unsigned, ignored = list(done.clusters), list(done.unsigned), list(done.keys_ignored)
         return {"files": files, "clusters": clusters, "unsigned": unsigned, "keys_ignored": ignored}
 
-    return jobs.start("consolidate", cluster.name, user.name, work, asked=wish.asked(), key=key)
+    return await jobs.start("consolidate", cluster.name, user.name, work, asked=wish.asked(), key=key)
 
 
-def start_plan(
+async def start_plan(
     jobs: Jobs, plans: Plans, cluster: Cluster, user: User, wish: ExchangeWish, key: str | None, clock: Any
 ) -> Job:
     """Start planning an import; its result has the changes and the plan's id."""
@@ -158,11 +163,13 @@ def start_plan(
         made = await in_directory(cluster, plan)
         return {"plan": plans.keep(cluster.name, made), **plan_json(made)}
 
-    return jobs.start("plan", cluster.name, user.name, work, asked=wish.asked(), key=key, writes=False)
+    return await jobs.start("plan", cluster.name, user.name, work, asked=wish.asked(), key=key, writes=False)
 
 
-def start_import(jobs: Jobs, plans: Plans, cluster: Cluster, user: User, plan_id: str, key: str | None) -> Job:
-    """Start carrying out a plan; raises ``PlanUnknownError``."""
+async def start_import(jobs: Jobs, plans: Plans, cluster: Cluster, user: User, plan_id: str, key: str | None) -> Job:
+    """Start carrying out a plan, or return the job that did; raises ``PlanUnknownError``."""
+    if key is not None and (known := await jobs.find_key(key)) is not None and known.asked == {"plan": plan_id}:
+        return known  # plans are gone after a restart, jobs are not
     made = plans.find(cluster.name, plan_id)
 
     async def work(progress: Progress) -> Mapping[str, Any]:
@@ -171,10 +178,10 @@ def start_import(jobs: Jobs, plans: Plans, cluster: Cluster, user: User, plan_id
         progress("import", len(made.pending), len(made.pending))
         return {**plan_json(made), "undo": done.undo_id}
 
-    return jobs.start("import", cluster.name, user.name, work, asked={"plan": plan_id}, key=key)
+    return await jobs.start("import", cluster.name, user.name, work, asked={"plan": plan_id}, key=key)
 
 
-def start_test(jobs: Jobs, cluster: Cluster, user: User, key: str | None, *, accept_new_host_key: bool) -> Job:
+async def start_test(jobs: Jobs, cluster: Cluster, user: User, key: str | None, *, accept_new_host_key: bool) -> Job:
     """Start testing the saved SFTP settings; a host key that is taken over is saved."""
 
     async def work(_progress: Progress) -> Mapping[str, Any]:
@@ -186,10 +193,10 @@ def start_test(jobs: Jobs, cluster: Cluster, user: User, key: str | None, *, acc
         return {"url": tried.settings.url, "host_key": tried.fingerprint, "accepted_new_host_key": taken}
 
     asked = {"accept_new_host_key": accept_new_host_key}
-    return jobs.start("test", cluster.name, user.name, work, asked=asked, key=key, writes=accept_new_host_key)
+    return await jobs.start("test", cluster.name, user.name, work, asked=asked, key=key, writes=accept_new_host_key)
 
 
-def start_look(kind: str, context: WebContext, jobs: Jobs, user: User, wish: LookWish, key: str | None) -> Job:
+async def start_look(kind: str, context: WebContext, jobs: Jobs, user: User, wish: LookWish, key: str | None) -> Job:
     """Start ``verify`` or ``rehearse``; nothing changes anywhere."""
 
     async def work(progress: Progress) -> Mapping[str, Any]:
@@ -201,7 +208,7 @@ def start_look(kind: str, context: WebContext, jobs: Jobs, user: User, wish: Loo
         progress(kind, 1, 1)
         return result
 
-    return jobs.start(kind, context.cluster.name, user.name, work, asked=wish.asked(), key=key, writes=False)
+    return await jobs.start(kind, context.cluster.name, user.name, work, asked=wish.asked(), key=key, writes=False)
 
 
 async def _verify(

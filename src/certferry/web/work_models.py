@@ -1,6 +1,5 @@
 """The shapes of the API around the exchange, migration, jobs and the audit log."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -145,25 +144,19 @@ class ProgressAnswer(Shape):
 
 
 class JobAnswer(Shape):
-    """A job; ``result`` when it is done, ``error`` when it failed."""
+    """A job; ``result`` when it is done, ``error`` when it failed or was broken off."""
 
     id: str
     kind: str
     cluster: str
     user: str
     asked: dict[str, Any]
-    state: Literal["running", "done", "failed"]
+    state: Literal["running", "done", "failed", "interrupted"]
     started_at: datetime
     ended_at: datetime | None
     progress: ProgressAnswer | None
     result: dict[str, Any] | None
     error: ErrorBody | None
-
-
-class JobsAnswer(Shape):
-    """The jobs that the server remembers, latest first."""
-
-    items: Sequence[JobAnswer]
 
 
 class AuditAnswer(Shape):

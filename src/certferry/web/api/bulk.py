@@ -64,7 +64,7 @@ async def test(
     wanted: TestRequest, cluster: ChosenCluster, jobs: TheJobs, user: Operator, key: IdempotencyKey = None
 ) -> JobAnswer:
     """Start a login with the saved settings; the job's result has the server's host key."""
-    return job_view(start_test(jobs, cluster, user, key, accept_new_host_key=wanted.accept_new_host_key))
+    return job_view(await start_test(jobs, cluster, user, key, accept_new_host_key=wanted.accept_new_host_key))
 
 
 @router.get("/files")
@@ -84,7 +84,7 @@ async def export(
 ) -> JobAnswer:
     """Start *Export*."""
     wish = ExchangeWish(tuple(wanted.types), break_lock=wanted.break_lock)
-    return job_view(start_export(jobs, cluster, user, wish, key, context.clock))
+    return job_view(await start_export(jobs, cluster, user, wish, key, context.clock))
 
 
 @router.post("/consolidate", status_code=ACCEPTED)
@@ -98,7 +98,7 @@ async def consolidate(
 ) -> JobAnswer:
     """Start *Consolidate*; on one publisher only, either one."""
     wish = ExchangeWish(tuple(wanted.types), wanted.accept_unsigned, wanted.break_lock)
-    return job_view(start_consolidate(jobs, cluster, user, wish, key, context.clock))
+    return job_view(await start_consolidate(jobs, cluster, user, wish, key, context.clock))
 
 
 @router.post("/plan", status_code=ACCEPTED)
@@ -113,7 +113,7 @@ async def plan(
 ) -> JobAnswer:
     """Start planning an import; the job's result has the changes, and ``plan`` for /bulk/import."""
     wish = ExchangeWish(tuple(wanted.types), wanted.accept_unsigned, expect=wanted.expect)
-    return job_view(start_plan(jobs, plans, cluster, user, wish, key, context.clock))
+    return job_view(await start_plan(jobs, plans, cluster, user, wish, key, context.clock))
 
 
 @router.post("/import", status_code=ACCEPTED)
@@ -126,7 +126,7 @@ async def import_(
     key: IdempotencyKey = None,
 ) -> JobAnswer:
     """Start *Import* of a plan: one transaction, whose ``undo`` is in the job's result."""
-    return job_view(start_import(jobs, plans, cluster, user, wanted.plan, key))
+    return job_view(await start_import(jobs, plans, cluster, user, wanted.plan, key))
 
 
 @router.get("/history")

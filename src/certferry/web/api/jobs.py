@@ -9,10 +9,12 @@ from typing import Annotated, Any
 from fastapi import Path
 from starlette.responses import StreamingResponse
 
-from certferry.web.api.shared import TheJobs, protected
-from certferry.web.jobs import Job
-from certferry.web.views import job_view
-from certferry.web.work_models import JobAnswer, JobsAnswer
+from certferry.cluster.web_jobs import Job
+from certferry.web.api.shared import Part, TheJobs, protected
+from certferry.web.jobs import Jobs
+from certferry.web.models import Page
+from certferry.web.views import job_view, page
+from certferry.web.work_models import JobAnswer
 
 router = protected("jobs", "/jobs")
 HEARTBEAT_SECONDS = 15.0
@@ -20,25 +22,25 @@ JobId = Annotated[str, Path(max_length=64)]
 
 
 @router.get("")
-async def jobs(jobs: TheJobs) -> JobsAnswer:
-    """List the jobs that the server remembers, latest first."""
-    return JobsAnswer(items=[job_view(job) for job in jobs.latest()])
+async def jobs(jobs: TheJobs, part: Part) -> Page[JobAnswer]:
+    """List the jobs that are remembered, latest first, without their results."""
+    return Page[JobAnswer](**page(await jobs.latest(part), part, job_view))
 
 
 @router.get("/{job}")
 async def show(job: JobId, jobs: TheJobs) -> JobAnswer:
     """Give a job."""
-    return job_view(jobs.find(job))
+    return job_view(await jobs.find(job))
 
 
 @router.get("/{job}/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
 async def events(job: JobId, jobs: TheJobs) -> StreamingResponse:
     """Follow a job: events ``progress`` with its step, then one ``end`` with the whole job."""
-    return StreamingResponse(_events(jobs.find(job)), media_type="text/event-stream")
+    return StreamingResponse(_events(jobs, await jobs.find(job)), media_type="text/event-stream")
 
 
-async def _events(job: Job) -> AsyncIterator[str]:
-    progress = aiter(job.events())
+async def _events(jobs: Jobs, job: Job) -> AsyncIterator[str]:
+    progress = aiter(jobs.events(job.id))
     following = asyncio.ensure_future(anext(progress, None))
     try:
         while True:
@@ -51,7 +53,7 @@ async def _events(job: Job) -> AsyncIterator[str]:
                 break
             yield _event("progress", step)
             following = asyncio.ensure_future(anext(progress, None))
-        yield _event("end", job.to_json())
+        yield _event("end", (await jobs.find(job.id)).to_json())
     finally:
         following.cancel()
         with suppress(asyncio.CancelledError):

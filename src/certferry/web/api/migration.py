@@ -24,7 +24,7 @@ async def verify(
     wanted: LookRequest, context: Context, jobs: TheJobs, user: CurrentUser, key: IdempotencyKey = None
 ) -> JobAnswer:
     """Start checking everything that decides whether phones will migrate."""
-    return job_view(start_look("verify", context, jobs, user, _wish(context, user, wanted), key))
+    return job_view(await start_look("verify", context, jobs, user, _wish(context, user, wanted), key))
 
 
 @router.post("/rehearse", status_code=202)
@@ -32,18 +32,18 @@ async def rehearse(
     wanted: LookRequest, context: Context, jobs: TheJobs, user: CurrentUser, key: IdempotencyKey = None
 ) -> JobAnswer:
     """Start virtual phones that try the migration."""
-    return job_view(start_look("rehearse", context, jobs, user, _wish(context, user, wanted), key))
+    return job_view(await start_look("rehearse", context, jobs, user, _wish(context, user, wanted), key))
 
 
 @router.get("/report/{job}", response_class=Response, responses={200: {"content": {"text/html": {}}}})
-def report(
+async def report(
     job: Annotated[str, Path(max_length=64)],
     jobs: TheJobs,
     title: Annotated[str, Query(max_length=200)] = "",
     language: Literal["en", "ja"] = "en",
 ) -> Response:
     """Give what a verify or rehearse job found as one self-contained HTML file."""
-    done = jobs.find(job)
+    done = await jobs.find(job)
     if done.kind not in LOOKS or done.result is None:
         raise JobUnknownError(f"job {job} has no result that a report is made of")
     page = render_html(Verification.of_json(done.result), title, language)

@@ -8,10 +8,11 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from certferry.cluster.trust_stores import UndoImpossibleError
+from certferry.cluster.web_jobs import Job
 from certferry.errors import Refusal
 from certferry.trust.purpose import BulkType
 from certferry.web.context import WebContext, context_of
-from certferry.web.jobs import Job, Jobs
+from certferry.web.jobs import Jobs
 from certferry.web.pages.certificate_list import SIZES, Page, page_number, page_size, part_of
 from certferry.web.pages.drawing import draw, go, told, words_of
 from certferry.web.pages.forms import Form, read_form
@@ -68,7 +69,7 @@ def no_settings_page() -> Response:
 async def _page(request: Request, context: Context, form: Form, status: int = 200) -> Response:
     read = await _read(request, context)
     jobs: Jobs = request.app.state.jobs
-    running = [job for job in jobs.latest() if job.is_running and job.cluster == context.cluster.name and job.writes]
+    running = [job for job in await jobs.running(context.cluster.name) if job.writes]
     return draw(
         request,
         "bulk.html",
@@ -134,21 +135,21 @@ async def press(request: Request, context: Context, user: Operator, button: Butt
         return await _ask(request, context, button, None, words_of(request)("error.choose"))
     wish = ExchangeWish(() if kind == "all" else (BulkType(kind),), accept_unsigned=form.has("accept-unsigned"))
     try:
-        job = _start(request, context, user, button, wish, f"{form.key}:{kind}")
+        job = await _start(request, context, user, button, wish, f"{form.key}:{kind}")
     except Refusal as refusal:
         return await _ask(request, context, button, told(request, refusal))
     return go(f"{BULK}/jobs/{job.id}")
 
 
-def _start(
+async def _start(
     request: Request, context: WebContext, user: User, button: Button, wish: ExchangeWish, key: str
 ) -> Job:  # fmt: skip
     jobs, cluster, clock = request.app.state.jobs, context.cluster, context.clock
     if button == "export":
-        return start_export(jobs, cluster, user, wish, key, clock)
+        return await start_export(jobs, cluster, user, wish, key, clock)
     if button == "consolidate":
-        return start_consolidate(jobs, cluster, user, wish, key, clock)
-    return start_plan(jobs, request.app.state.plans, cluster, user, wish, key, clock)
+        return await start_consolidate(jobs, cluster, user, wish, key, clock)
+    return await start_plan(jobs, request.app.state.plans, cluster, user, wish, key, clock)
 
 
 async def _ask(
@@ -169,7 +170,7 @@ async def _ask(
 @router.get("/jobs/{identifier}")
 async def show_job(request: Request, identifier: str) -> Response:
     """Show how a job goes, or what it came to."""
-    job = request.app.state.jobs.find(identifier)
+    job = await request.app.state.jobs.find(identifier)
     changes = (job.result or {}).get("changes", ())
     order = {"add": 1, "replace": 0, "refuse": 2, "skip": 3}
     shown = sorted(changes, key=lambda change: order[change["action"]])[:CHANGES_SHOWN]
@@ -188,8 +189,8 @@ async def carry_out(request: Request, context: Context, user: Operator, identifi
     """Carry out the plan that a job made; a plan is carried out once."""
     await read_form(request)
     jobs, plans = request.app.state.jobs, request.app.state.plans
-    plan = (jobs.find(identifier).result or {}).get("plan", "")
-    job = start_import(jobs, plans, context.cluster, user, plan, f"plan:{plan}")
+    plan = ((await jobs.find(identifier)).result or {}).get("plan", "")
+    job = await start_import(jobs, plans, context.cluster, user, plan, f"plan:{plan}")
     return go(f"{BULK}/jobs/{job.id}")
 
 

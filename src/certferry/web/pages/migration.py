@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from certferry.cluster.cluster import Cluster
+from certferry.cluster.web_jobs import Job
 from certferry.errors import Refusal
 from certferry.migrate.causes import find_cause
 from certferry.migrate.matrix import Matrix, build_matrix
@@ -16,7 +17,7 @@ from certferry.migrate.report import render_html
 from certferry.migrate.result import Verification
 from certferry.trust.list_check import Check
 from certferry.web.context import WebContext, context_of
-from certferry.web.jobs import Job
+from certferry.web.jobs import Jobs
 from certferry.web.pages.checklist import Side, checklist
 from certferry.web.pages.drawing import draw, go, told, words_of
 from certferry.web.pages.forms import read_form
@@ -40,7 +41,7 @@ async def console(request: Request, context: Context) -> Response:
         return draw(request, "migration_alone.html")
     source, destination = _pair(context, request.query_params)
     sides = [await _side(request, cluster) for cluster in (source, destination)]
-    last = _last_verification(request, source, destination)
+    last = await _last_verification(request, source, destination)
     verified = last.result if last and last.result else None
     return draw(
         request,
@@ -73,12 +74,11 @@ async def _side(request: Request, cluster: Cluster) -> Side:
         return Side(cluster, None, "" if refusal.code == "bulk.settings-missing" else told(request, refusal).sentence)
 
 
-def _last_verification(request: Request, source: Cluster, destination: Cluster) -> Job | None:
-    for job in request.app.state.jobs.latest():
-        asked = job.asked
-        if job.kind == "verify" and asked["source"] == [source.name] and asked["destination"] == [destination.name]:
-            found: Job = job
-            return found
+async def _last_verification(request: Request, source: Cluster, destination: Cluster) -> Job | None:
+    jobs: Jobs = request.app.state.jobs
+    for job in (await jobs.latest(kind="verify")).items:
+        if job.asked["source"] == [source.name] and job.asked["destination"] == [destination.name]:
+            return await jobs.find(job.id)
     return None
 
 
@@ -90,7 +90,7 @@ async def verify(request: Request, context: Context, user: CurrentUser) -> Respo
         return go("/migration")
     source, destination = _pair(context, form.values)
     wish = LookWish((source.name,), (destination.name,), phones=LISTED)
-    job = start_look("verify", context, request.app.state.jobs, user, wish, form.key)
+    job = await start_look("verify", context, request.app.state.jobs, user, wish, form.key)
     return go(f"/migration/jobs/{job.id}")
 
 
@@ -103,7 +103,7 @@ def no_verify_page() -> Response:
 @router.get("/jobs/{identifier}")
 async def show_job(request: Request, identifier: str) -> Response:
     """Show how a verification goes, or what it came to."""
-    job: Job = request.app.state.jobs.find(identifier)
+    job: Job = await request.app.state.jobs.find(identifier)
     verification = Verification.of_json(job.result) if job.result else None
     matrices = _matrices(verification) if verification else []
     return draw(
@@ -122,7 +122,7 @@ async def show_job(request: Request, identifier: str) -> Response:
 @router.get("/jobs/{identifier}/report")
 async def report(request: Request, identifier: str) -> Response:
     """Send the report for the change board: one file that needs nothing else."""
-    job: Job = request.app.state.jobs.find(identifier)
+    job: Job = await request.app.state.jobs.find(identifier)
     if not job.result:
         return go(f"/migration/jobs/{identifier}")
     page = render_html(Verification.of_json(job.result), language=language_of(request))
