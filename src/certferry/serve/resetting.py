@@ -71,15 +71,16 @@ class Resetter:
 
     async def _take(self) -> None:
         """Take what is open for the phones registered here, as many as may be told at once, and begin."""
+        self._may_be_more = False
         for node in self._nodes():
             here = {device: registrar for registrar in node.registrars for device in registrar.connected}
             room = MOST_AT_ONCE - len(self._telling)
-            if room <= 0:
-                return
-            if here:
+            taken: Sequence[ResetRequest] = ()
+            if here and room > 0:
                 taken = await asyncio.to_thread(self._resets.take, node.watch.node, here.keys(), room)
                 self._tell_all(taken, here, node.watch)
-        self._may_be_more = len(self._telling) >= MOST_AT_ONCE
+            if len(taken) >= room:
+                self._may_be_more = True
 
     def _tell_all(self, taken: Sequence[ResetRequest], here: dict[str, Registrar], watch: NodeWatch) -> None:
         for request in taken:
