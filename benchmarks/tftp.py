@@ -53,7 +53,10 @@ def dnsmasq(folder: Path) -> Iterator[tuple[int, int]]:
 @contextlib.contextmanager
 def tftpd_hpa(folder: Path) -> Iterator[tuple[int, int]]:
     """H. P. Anvin's server, which forks for each request."""
-    with running([program("in.tftpd"), "-L", "-u", "root", "-a", f"{ADDRESS}:10069", "-s", folder]) as pid:
+    server = program("in.tftpd")
+    if b"tftp-hpa" not in subprocess.run([server, "-V"], capture_output=True, check=False).stdout:
+        raise MissingError("in.tftpd here is not that of tftpd-hpa")
+    with running([server, "-L", "-u", "root", "-a", f"{ADDRESS}:10069", "-s", folder]) as pid:
         until(lambda: is_bound_udp(10069), "in.tftpd")
         yield pid, 10069
 

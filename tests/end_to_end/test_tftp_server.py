@@ -217,6 +217,66 @@ async def test_another_request_from_the_same_port_replaces_the_first(serve: Serv
     assert (server.counters.aborted, server.counters.in_progress) == (1, 1)
 
 
+async def test_the_last_acknowledgment_counts_before_the_same_request_from_the_same_port(serve: ServerMaker) -> None:
+    server = await serve()
+    request = ReadRequest("empty.txt").encode()
+    with udp() as sock:
+        for done in range(20):
+            _, transfer = await ask(server, sock, request)
+            assert server.counters.processed == done
+            sock.sendto(Ack(1).encode(), transfer)
+        answer, _ = await ask(server, sock, request)
+        assert answer == Data(1, b"")
+    assert (server.counters.aborted, server.counters.in_progress) == (0, 1)
+
+
+async def test_ports_are_used_again_and_late_packets_of_earlier_peers_change_nothing(serve: ServerMaker) -> None:
+    server = await serve()
+    with ExitStack() as stack:
+        phones = [stack.enter_context(udp()) for _ in range(100)]
+        transfers: dict[tuple[str, int], socket.socket] = {}
+        for phone in phones:
+            _, transfer = await ask(server, phone, ReadRequest("empty.txt").encode())
+            phone.sendto(Ack(1).encode(), transfer)
+            transfers[transfer] = phone
+        await until(lambda: server.counters.in_progress == 0)
+        earlier = None
+        while earlier is None:
+            phone = stack.enter_context(udp())
+            first, transfer = await ask(server, phone, ReadRequest("ITLFile.tlv").encode())
+            earlier = transfers.get(transfer)
+        assert first == Data(1, b"I" * 512)
+        earlier.sendto(Ack(1).encode(), transfer)
+        with pytest.raises(BlockingIOError):
+            phone.recv(600)
+        phone.sendto(Ack(1).encode(), transfer)
+        assert (await receive(phone))[0] == Data(2, b"I" * 512)
+
+
+async def test_a_port_whose_last_peer_is_gone_serves_the_next_at_once(serve: ServerMaker) -> None:
+    server = await serve(timeout=30)
+    for _ in range(200):
+        with udp() as phone:
+            _, transfer = await ask(server, phone, ReadRequest("empty.txt").encode())
+            phone.sendto(ErrorPacket(0, "enough").encode(), transfer)
+    assert await fetch(server.address, "empty.txt") == b""
+    await until(lambda: server.counters.in_progress == 0)
+    assert server.counters.aborted == 200
+
+
+async def test_who_was_served_what_is_told_after_the_last_acknowledgment(serve: ServerMaker) -> None:
+    told: list[tuple[str, str]] = []
+    server = await serve(on_served=lambda name, host: told.append((name, host)))
+    with udp() as phone:
+        _, transfer = await ask(server, phone, ReadRequest("/Empty.txt").encode())
+        assert told == []
+        phone.sendto(Ack(1).encode(), transfer)
+        await until(lambda: bool(told))
+    with pytest.raises(TftpFileNotFoundError):
+        await fetch(server.address, "CTLFile.tlv")
+    assert told == [("/Empty.txt", "127.0.0.1")]
+
+
 async def test_a_peer_whose_port_is_closed_ends_its_transfer(serve: ServerMaker) -> None:
     server = await serve(timeout=0.05)
     with udp() as sock:

@@ -28,6 +28,8 @@ LARGEST_REQUEST = 512
 RANGES = {"blksize": (8, 65464), "timeout": (1, 255), "tsize": (0, 2**63 - 1)}
 """The options understood here and the values each may have, both ends included."""
 _HEAD = Struct(">HH")
+_READ = b"\0\1"
+_PLAIN_END = b"\0octet\0"
 _WIDEST_NUMBER = 19
 
 
@@ -228,6 +230,9 @@ _READERS: dict[int, Callable[[bytes], Packet]] = {
 
 def parse(data: bytes) -> Packet:
     """Read one datagram; raise ``TftpMalformedError`` or, for a wrong option, ``TftpOptionError``."""
+    name = data[2 : -len(_PLAIN_END)]
+    if data[:2] == _READ and data.endswith(_PLAIN_END) and name and b"\0" not in name and len(data) <= LARGEST_REQUEST:
+        return ReadRequest(name.decode("latin-1"))  # as phones ask, and so what has to be fast
     reader = _READERS.get(opcode_of(data))
     if reader is None:
         raise TftpMalformedError(f"opcode {opcode_of(data)} at offset 0 is none")

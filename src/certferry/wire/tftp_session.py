@@ -36,7 +36,8 @@ from certferry.wire.tftp import (
     ReadRequest,
 )
 
-_HEAD = Struct(">HH")
+_PACK = Struct(">HH").pack
+_DATA, _ACK = int(Opcode.DATA), int(Opcode.ACK)  # plain numbers pack faster than members of an enumeration
 _ERROR = Opcode.ERROR.to_bytes(2, "big")
 _WRAP = 0xFFFF
 _GRACE = 60.0
@@ -84,67 +85,66 @@ class SendSession:
         self.done = False
         self.failed = False
         self._content = content if request.mode == "octet" else to_netascii(content)
-        granted = _granted(request.options, len(self._content))
+        asked = request.options
+        granted = asked if asked is NO_OPTIONS else _granted(asked, len(self._content))
         self._blksize = granted.blksize or DEFAULT_BLKSIZE
         self._last_block = len(self._content) // self._blksize + 1
-        self._timeout = float(granted.timeout or timeout)
+        self._timeout = granted.timeout or timeout
         self._tries = tries
         self._last_moment = now + _GRACE + _SLOWEST_BLOCK * self._last_block
         self._block = 0
-        self._packet = OptionAck(granted).encode() if granted else b""
-        self._awaited = _HEAD.pack(Opcode.ACK, 0)
-        self._arm(now)
+        self._packet = b"" if asked is NO_OPTIONS or not granted else OptionAck(granted).encode()
+        self._awaited: bytes | None = _PACK(_ACK, 0)
+        self._tries_left = tries
+        self._deadline = now + self._timeout
 
     def start(self, now: float) -> list[bytes]:
         """Return the first packet: the option acknowledgment, or block 1 when no option was granted."""
         if not self._packet:
             return self._send_next(now)
-        self._arm(now)
+        self._deadline = now + self._timeout
         return [self._packet]
 
     def receive(self, packet: bytes, now: float) -> list[bytes]:
         """Take a packet of the peer; what is not the awaited acknowledgment is passed over, an error ends it all."""
-        if self.done or self.failed:
-            return []
         if packet == self._awaited:
             return self._send_next(now)
-        if packet[:2] == _ERROR:
-            self.failed = True
+        if packet[:2] == _ERROR and not self.done:
+            self._fail()
         return []
 
     def next_deadline(self) -> float | None:
         """When ``expired`` is to be called; None once the transfer is over."""
-        return None if self.done or self.failed else self._deadline
+        return None if self._awaited is None else min(self._deadline, self._last_moment)
 
     def expired(self, now: float) -> list[bytes]:
         """Repeat the last packet if its time is up; give up after the last try."""
-        if self.done or self.failed or now < self._deadline:
+        if self._awaited is None or now < min(self._deadline, self._last_moment):
             return []
         self._tries_left -= 1
         if self._tries_left <= 0 or now >= self._last_moment:
-            self.failed = True
+            self._fail()
             return []
-        self._set_deadline(now)
+        self._deadline = now + self._timeout
         return [self._packet]
 
     def _send_next(self, now: float) -> list[bytes]:
-        if self._block == self._last_block:
-            self.done = True
+        """Go on to the next block; this is done 60,000 times a second, so it is all in one place."""
+        block = self._block
+        if block == self._last_block:
+            self.done, self._awaited = True, None
             return []
-        start = self._block * self._blksize
-        self._block += 1
-        number = self._block & _WRAP
-        self._packet = _HEAD.pack(Opcode.DATA, number) + self._content[start : start + self._blksize]
-        self._awaited = _HEAD.pack(Opcode.ACK, number)
-        self._arm(now)
-        return [self._packet]
-
-    def _arm(self, now: float) -> None:
+        start = block * self._blksize
+        self._block = block = block + 1
+        number = block & _WRAP
+        self._packet = packet = _PACK(_DATA, number) + self._content[start : start + self._blksize]
+        self._awaited = _PACK(_ACK, number)
         self._tries_left = self._tries
-        self._set_deadline(now)
+        self._deadline = now + self._timeout
+        return [packet]
 
-    def _set_deadline(self, now: float) -> None:
-        self._deadline = min(now + self._timeout, self._last_moment)
+    def _fail(self) -> None:
+        self.failed, self._awaited = True, None
 
 
 def _granted(asked: Options, size: int) -> Options:
