@@ -75,7 +75,11 @@ class NodeServices:
         roles, prepared, reuse_port = self.node.roles, self._prepared, self._options.reuse_port
         if NodeRole.TVS in roles:
             self._servers[Service.TVS] = TvsServer(
-                self._at(Service.TVS), prepared.tvs_context, prepared.tvs_index, reuse_port=reuse_port
+                self._at(Service.TVS),
+                prepared.tvs_context,
+                prepared.tvs_index,
+                reuse_port=reuse_port,
+                on_answered=self.watch.answered,
             )
         if NodeRole.TFTP in roles:
             self._servers[Service.TFTP] = TftpServer(

@@ -5,6 +5,7 @@ may take: a deadline for the handshake and for each request, a size limit, a num
 """
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from certferry.serve.listener import Conversation, Listener, ListeningServer
@@ -29,7 +30,8 @@ class TvsServer(ListeningServer):
     """One TVS. ``max_connections`` counts from the accepted TCP connection on, handshakes included.
 
     A connection ends when the phone ends it, after ``request_timeout`` seconds without a whole request, or at the
-    first bytes that are no request; no other connection notices.
+    first bytes that are no request; no other connection notices. ``on_answered`` is told of request, reply and the
+    peer's address after each answer; it must not wait.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class TvsServer(ListeningServer):
         request_timeout: float = 10,
         max_connections: int = 2000,
         reuse_port: bool = False,
+        on_answered: Callable[[bytes, bytes, str], None] | None = None,
     ) -> None:
         self.index = index
+        self.on_answered = on_answered
         self.request_timeout = request_timeout
         self.counters = TvsCounters()
         listener = Listener(
@@ -75,6 +79,8 @@ class _TvsConversation(Conversation):
         reply = self._server.index.reply(message)
         self._count(reply)
         self.transport.write(reply)  # in one piece: phones stall on a split one
+        if self._server.on_answered is not None:
+            self._server.on_answered(message, reply, self.transport.host)
         self.wait(self._server.request_timeout)
         return True
 
