@@ -25,6 +25,32 @@ async def test_with_one_cluster_a_verification_leads_to_how_another_is_given(mak
     assert "--other-cluster FOLDER" in answer.text
 
 
+# --- option 150
+
+
+@pytest.mark.parametrize("typed", ["tftp.example", "192.0.2.300", "192.0.2.1:69", "2001:db8::1", "192.0.2.1," * 17])
+async def test_what_is_no_list_of_addresses_is_told_beside_the_field_and_stays(site: Site, typed: str) -> None:
+    async with reading(site) as ann:
+        after = await ann.send(await ann.open("/migration"), "/migration/verify", option150=typed)
+        assert after.status == 422
+        assert "Give IPv4 addresses" in after.error_beside("option150")
+        assert after.form("/migration/verify").values["option150"] == typed
+    assert (await site.app.state.jobs.latest()).total == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked"), [("", None), ("192.0.2.1, 192.0.2.2", ["192.0.2.1", "192.0.2.2"]), ("192.0.2.1", ["192.0.2.1"])]
+)
+async def test_what_dhcp_names_goes_into_the_verification(site: Site, typed: str, asked: list[str] | None) -> None:
+    async with reading(site) as ann:
+        shown = await ann.send(await ann.open("/migration"), "/migration/verify", option150=typed)
+        await site.ended()
+    job = await site.app.state.jobs.find(shown.path.split("/")[-1])
+    assert job.asked["option150"] == asked
+    (verdict,) = [check["verdict"] for check in job.result["checks"] if check["id"] == "option150"]
+    assert (verdict == "unknown") == (asked is None)
+
+
 # --- jobs that a restart found
 
 

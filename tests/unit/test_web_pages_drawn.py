@@ -37,6 +37,7 @@ CHANGING = [
     "/security/certificate/upload",
     "/security/certificate/regenerate/tomcat/source-pub",
     "/settings/users/bob/delete",
+    "/settings/tokens",
 ]
 LEFT_OVER = re.compile(r"\{[a-z_]+\}|\{\{|\bNone\b|<bound method|Undefined")
 

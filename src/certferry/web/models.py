@@ -13,6 +13,7 @@ Text = Annotated[str, Field(max_length=255)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 Key = Annotated[str, Field(min_length=1, max_length=128)]
 BIGGEST_TEXT = 1_000_000
+LONGEST_TOKEN_LIFE = 3650
 
 
 class Shape(BaseModel):
@@ -67,7 +68,7 @@ class TokenRequest(Shape):
 
     name: Name
     role: Role = Role.READ_ONLY
-    days: int | None = Field(default=None, ge=1, le=3650)
+    days: int | None = Field(default=None, ge=1, le=LONGEST_TOKEN_LIFE)
 
 
 class TokenAnswer(Shape):

@@ -91,6 +91,7 @@ class LookWish:
     phones: int | None = None
     model: str = "8861"
     timeout: float = 5.0
+    option150: tuple[str, ...] | None = None
 
     def asked(self) -> dict[str, Any]:
         """Describe it for the job."""
@@ -101,6 +102,7 @@ class LookWish:
             "phones": self.phones,
             "model": self.model,
             "timeout": self.timeout,
+            "option150": None if self.option150 is None else list(self.option150),
         }
 
 
@@ -216,7 +218,8 @@ async def _verify(
 ) -> Mapping[str, Any]:
     looking = Looking.with_reach(replace(Reach(), tvs=wish.timeout, http=wish.timeout))
     now = context.clock().replace(microsecond=0)
-    done = await run_verification(source, destination, phones, looking, now=now, wish=Wish(timedelta(days=60)))
+    told = Wish(timedelta(days=60), option150=wish.option150)
+    done = await run_verification(source, destination, phones, looking, now=now, wish=told)
     return done.to_json()
 
 

@@ -1,6 +1,7 @@
 """The shapes of the API around the exchange, migration, jobs and the audit log."""
 
 from datetime import datetime
+from ipaddress import IPv4Address
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
@@ -133,6 +134,9 @@ class LookRequest(Shape):
     phones: int | None = Field(default=None, ge=1, le=10_000)
     model: Annotated[str, Field(max_length=16, pattern="^[A-Za-z0-9-]+$")] = "8861"
     timeout: float = Field(default=5.0, ge=0.1, le=60)
+    option150: list[IPv4Address] | None = Field(
+        default=None, min_length=1, max_length=16, description="Verify: what DHCP will name in option 150."
+    )
 
 
 class ProgressAnswer(Shape):

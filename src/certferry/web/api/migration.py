@@ -61,4 +61,5 @@ def _wish(context: WebContext, user: User, wanted: LookRequest) -> LookWish:
         wanted.phones,
         wanted.model,
         wanted.timeout,
+        None if wanted.option150 is None else tuple(map(str, wanted.option150)),
     )

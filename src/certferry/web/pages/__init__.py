@@ -12,6 +12,7 @@ from certferry.web.pages import (
     migration,
     parameters,
     shown,
+    tokens,
     trust_lists,
     users,
 )
@@ -32,6 +33,7 @@ for _each in (
     trust_lists.router,
     parameters.router,
     users.router,
+    tokens.router,
     migration.router,
 ):
     router.include_router(_each)

@@ -1,6 +1,8 @@
 """The migration console: both clusters side by side, what is done, what comes next, and the verification."""
 
+import re
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -20,10 +22,9 @@ from certferry.web.context import WebContext, context_of
 from certferry.web.jobs import Jobs
 from certferry.web.pages.checklist import Side, checklist
 from certferry.web.pages.drawing import draw, go, told, words_of
-from certferry.web.pages.forms import read_form
+from certferry.web.pages.forms import Form, read_form
 from certferry.web.pages.kept import HOLDINGS
 from certferry.web.pages.language import language_of
-from certferry.web.pages.once import new_key
 from certferry.web.pages.sentences import Told, tell
 from certferry.web.security import CurrentUser, current_user
 from certferry.web.work import LookWish, read_directory, start_look
@@ -32,26 +33,32 @@ router = APIRouter(prefix="/migration", dependencies=[Depends(current_user)])
 Context = Annotated[WebContext, Depends(context_of)]
 MATRICES = ("tvs", "nodes")
 LISTED = 200
+MOST_ADDRESSES = 16
 
 
 @router.get("")
 async def console(request: Request, context: Context) -> Response:
     """Draw the console; without another cluster, say how to give one."""
+    return await _console(request, context, Form(request.query_params))
+
+
+async def _console(request: Request, context: WebContext, form: Form, status: int = 200) -> Response:
     if not context.others:
         return draw(request, "migration_alone.html")
-    source, destination = _pair(context, request.query_params)
+    source, destination = _pair(context, form.values)
     sides = [await _side(request, cluster) for cluster in (source, destination)]
     last = await _last_verification(request, source, destination)
     verified = last.result if last and last.result else None
     return draw(
         request,
         "migration.html",
+        status,
+        form=form,
         sides=sides,
         steps=await run_in_threadpool(checklist, sides[0], sides[1], verified),
         names=[cluster.name for cluster in context.clusters],
         last=last,
         counts=await run_in_threadpool(lambda: {side.name: side.cluster.counts() for side in sides}),
-        key=new_key(),
         stores=await run_in_threadpool(lambda: {side.name: HOLDINGS.of(side.cluster).foreign for side in sides}),
     )
 
@@ -88,10 +95,24 @@ async def verify(request: Request, context: Context, user: CurrentUser) -> Respo
     form = await read_form(request)
     if not context.others:  # the console says how to give another cluster
         return go("/migration")
+    addresses = _addresses(form["option150"])
+    if addresses is None:
+        form.refuse("option150", words_of(request)("error.addresses", most=MOST_ADDRESSES))
+        return await _console(request, context, form, 422)
     source, destination = _pair(context, form.values)
-    wish = LookWish((source.name,), (destination.name,), phones=LISTED)
+    wish = LookWish((source.name,), (destination.name,), phones=LISTED, option150=addresses or None)
     job = await start_look("verify", context, request.app.state.jobs, user, wish, form.key)
     return go(f"/migration/jobs/{job.id}")
+
+
+def _addresses(text: str) -> tuple[str, ...] | None:
+    """Read what DHCP will name, as an administrator lists addresses; None when it is none."""
+    parts = [part for part in re.split(r"[\s,;]+", text) if part]
+    try:
+        addresses = tuple(str(IPv4Address(part)) for part in parts)
+    except ValueError:
+        return None
+    return addresses if len(addresses) <= MOST_ADDRESSES else None
 
 
 @router.get("/verify")
