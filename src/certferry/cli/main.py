@@ -15,9 +15,10 @@ from certferry.cli import (
     cert,
     cluster,
     demo,
-    dhcp,
+    dhcp_kea,
     diagnose,
     encrypt,
+    fleet,
     migrate,
     phone,
     rehearse,
@@ -55,12 +56,13 @@ trustlist.app.command("build", cls=trustlist_build.InGivenOrder)(trustlist_build
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(cert.app, name="cert")
 app.add_typer(phone.app, name="phone")
+app.add_typer(fleet.app, name="fleet")
 app.add_typer(bulk.app, name="bulk")
 app.add_typer(trustlist.app, name="trustlist")
 app.add_typer(tvs.app, name="tvs")
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(audit.app, name="audit")
-app.add_typer(dhcp.app, name="dhcp")
+app.add_typer(dhcp_kea.app, name="dhcp")
 app.add_typer(web.app, name="web")
 
 

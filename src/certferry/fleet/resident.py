@@ -17,7 +17,7 @@ says so by alarm (phone-trust 4.2, 4.6). That it goes back by itself is our dedu
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha1
@@ -93,9 +93,23 @@ DEFAULT_PATIENCE = Patience()
 
 
 class ResidentPhone:
-    """One phone that lives as long as ``run`` does. ``tell`` is called with each ``PhoneEvent``; it must not wait."""
+    """One phone that lives as long as ``run`` does. ``tell`` is called with each ``PhoneEvent``; it must not wait.
 
-    __slots__ = ("_lists_from", "_obeyed", "_option150", "_patience", "_reset", "_rung", "_stir", "_tell", "device")
+    ``turns`` is held while it boots: a semaphore that phones share keeps thousands from booting at the same time.
+    """
+
+    __slots__ = (
+        "_lists_from",
+        "_obeyed",
+        "_option150",
+        "_patience",
+        "_reset",
+        "_rung",
+        "_stir",
+        "_tell",
+        "_turns",
+        "device",
+    )
 
     def __init__(
         self,
@@ -104,11 +118,13 @@ class ResidentPhone:
         *,
         tell: Callable[[PhoneEvent], None] | None = None,
         patience: Patience = DEFAULT_PATIENCE,
+        turns: AbstractAsyncContextManager[object] | None = None,
     ) -> None:
         self.device = device
         self._option150 = option150
         self._tell = tell
         self._patience = patience
+        self._turns = turns or nullcontext()
         self._stir = asyncio.Event()
         self._rung = False
         self._reset = False
@@ -147,7 +163,8 @@ class ResidentPhone:
         """Boot, and when that fails go back; return whether the phone is registered, here or there."""
         self._reset = False
         held = self.device.flash
-        outcome = await self.device.boot(await self._servers())
+        async with self._turns:
+            outcome = await self.device.boot(await self._servers())
         if (held.ctl, held.itl) != (self.device.flash.ctl, self.device.flash.itl) and self.device.file_server:
             self._lists_from = self.device.file_server[0]
         self._say(Happening.BOOTED if outcome.ok else Happening.FAILED, outcome.reason, outcome)

@@ -31,9 +31,11 @@ class LscFiles:
         keys = self._keys = self._keys or self._make_keys()
         for device in devices:
             public, key_path = next(keys)
-            path = self._folder / f"{device}.pem"
+            path, own_key = self._folder / f"{device}.pem", self._folder / f"{device}.key"
             path.write_text(locally_significant(device, public, capf.certificate, capf_key, now).pem)
-            yield path, key_path
+            own_key.unlink(missing_ok=True)
+            own_key.symlink_to(key_path.name)
+            yield path, own_key
 
     def _make_keys(self) -> Iterator[tuple[rsa.RSAPublicKey, Path]]:
         self._folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,0 +1,147 @@
+"""``certferry fleet``: phones that stay, for labs and for the night before."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+
+from certferry.cli.addresses import parse_address
+from certferry.cli.exit_codes import ExitCode
+from certferry.cli.options import output
+from certferry.cli.output import Output
+from certferry.cluster.phones import device_name
+from certferry.errors import UsageError
+from certferry.fleet.device import Device
+from certferry.fleet.flash_folder import FlashFolder
+from certferry.fleet.limits import raise_file_limit
+from certferry.fleet.option150 import MOST_SERVERS, from_file
+from certferry.fleet.resident import Option150, PhoneEvent
+from certferry.fleet.residents import AT_ONCE, Residents
+from certferry.phone.events import Address, address_text
+
+app = typer.Typer(help="Phones that stay registered, for labs and for the night before.")
+TFTP_PORT = 69
+_LAST_MAC = 0xFFFFFFFFFFFF
+_MOST_PHONES = 100_000
+
+
+class FleetOptionsError(UsageError):
+    """Which phones, or where they learn their TFTP servers, is not said or said twice."""
+
+    code = "cli.fleet-options"
+    remedy = "Give --device (or --first with --count), and one of --tftp, --option150-file and --dhcp."
+
+
+@app.command()
+def run(
+    flash: Annotated[Path, typer.Option(metavar="DIR", help="Where phones keep their flash; a restart continues.")],
+    tftp: Annotated[
+        str | None, typer.Option(metavar="IP[:PORT],..", help="TFTP servers set by hand; they go before DHCP.")
+    ] = None,
+    option150_file: Annotated[
+        Path | None, typer.Option(help="Read the TFTP servers from this file at each boot, in place of DHCP.")
+    ] = None,
+    device: Annotated[list[str] | None, typer.Option(help="SEP<MAC> or a MAC address; may be repeated.")] = None,
+    first: Annotated[str | None, typer.Option(help="The first of --count devices with MAC addresses in order.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=_MOST_PHONES, help="How many devices from --first on.")] = 1,
+    model: Annotated[str, typer.Option(help="Model number, such as 8861 or 7962.")] = "8861",
+    lsc: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="LSCs of secure phones: SEP<MAC>.pem and SEP<MAC>.key.")
+    ] = None,
+    http_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Ask for files over HTTP at this port before TFTP.")
+    ] = None,
+    allow_tls10: Annotated[bool, typer.Option(help="Speak TLS 1.0 if need be, as 7900 phones do.")] = False,
+    expires: Annotated[int, typer.Option(min=1, max=3600, help="Seconds that phones register for at a time.")] = 120,
+    at_once: Annotated[int, typer.Option(min=1, help="How many phones boot at the same time.")] = AT_ONCE,
+    until_eof: Annotated[bool, typer.Option(help="Also stop when standard input ends.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON line for each event on stdout.")] = False,
+) -> None:
+    """Run phones until stopped: they register, stay, obey resets, and move when option 150 says so.
+
+    SIGHUP is a power cut: all boot anew.
+    """
+    out = output(as_json)
+    option150 = _option150(tftp, option150_file)
+    folder = FlashFolder(flash)
+    devices = []
+    for name in _names(device, first, count):
+        identity = (lsc / f"{name}.pem", lsc / f"{name}.key") if lsc else None
+        made = Device(name, folder.load(name), model=model, lsc=identity, http_port=http_port, allow_tls10=allow_tls10)
+        made.expires = expires
+        devices.append(made)
+    raise_file_limit()
+
+    def make() -> Residents:
+        return Residents(devices, option150, tell=lambda event: _tell(out, event), flash_folder=folder, at_once=at_once)
+
+    uvloop.run(_live(make, out, len(devices), until_eof=until_eof))
+
+
+def _names(devices: list[str] | None, first: str | None, count: int) -> list[str]:
+    if bool(devices) == bool(first):
+        raise FleetOptionsError("the phones are named by --device, or by --first and --count")
+    if devices:
+        return list(dict.fromkeys(device_name(text) for text in devices))
+    start = int(device_name(first or "")[3:], 16)
+    if start + count - 1 > _LAST_MAC:
+        raise FleetOptionsError(f"there are not {count} MAC addresses from {first} on")
+    return [f"SEP{mac:012X}" for mac in range(start, start + count)]
+
+
+def _option150(tftp: str | None, file: Path | None) -> Callable[[Device], Option150]:
+    if (tftp is None) == (file is None):
+        raise FleetOptionsError("the phones need one way to learn their TFTP servers")
+    if file is not None:
+        read = from_file(file, _tftp_server)
+        return lambda _: read
+    servers = [_tftp_server(word) for word in (tftp or "").split(",")]
+    if len(servers) > MOST_SERVERS:
+        raise FleetOptionsError(f"{len(servers)} TFTP servers: phones know {MOST_SERVERS}")
+    return lambda _: lambda: servers
+
+
+def _tftp_server(text: str) -> Address:
+    return parse_address(text, TFTP_PORT)
+
+
+async def _live(make: Callable[[], Residents], out: Output, phones: int, *, until_eof: bool) -> None:
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[ExitCode] = loop.create_future()
+    loop.add_signal_handler(signal.SIGTERM, _stop, stopped, ExitCode.DONE)
+    loop.add_signal_handler(signal.SIGINT, _stop, stopped, ExitCode.INTERRUPTED)
+    if until_eof:
+        loop.add_reader(sys.stdin, _stop, stopped, ExitCode.DONE)
+    residents = make()
+    out.data({"ready": True, "phones": phones}, f"{phones} phones are switched on.")
+    loop.add_signal_handler(signal.SIGHUP, residents.reset)
+    out.note("Stop with Ctrl-C or SIGTERM; SIGHUP is a power cut.")
+    living = asyncio.ensure_future(residents.run())
+    either: set[asyncio.Future[Any]] = {stopped, living}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if living.done():
+        await living
+    living.cancel()
+    await asyncio.gather(living, return_exceptions=True)
+    out.note(f"{len(residents.registered)} of {phones} phones were registered; all are switched off now.")
+    if code := stopped.result():
+        raise typer.Exit(code)
+
+
+def _stop(stopped: "asyncio.Future[ExitCode]", code: ExitCode) -> None:
+    if not stopped.done():
+        stopped.set_result(code)
+
+
+def _tell(out: Output, event: PhoneEvent) -> None:
+    told: dict[str, object] = {"device": event.device, "event": event.happening.value, "text": event.text}
+    if event.server:
+        told["server"] = address_text(event.server)
+    if event.outcome:
+        told |= {"step": event.outcome.step.value, "code": event.outcome.code.value}
+    out.data(told, f"{event.device} {event.happening}: {event.text}")
