@@ -1,0 +1,40 @@
+"""The step of a migration that lets DHCP name the destination's TFTP nodes, taken by certferry in a running Kea.
+
+A migration plugs it in where otherwise somebody confirms that it was done by hand.
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from certferry.dhcp.kea import Applied, Kea, Plan
+from certferry.dhcp.scope import in_words
+
+
+@dataclass(frozen=True, slots=True)
+class ByKea:
+    """Option 150 of one subnet of a Kea, set and put back; taking the step twice changes nothing more."""
+
+    kea: Kea
+    subnet: str
+    servers: tuple[IPv4Address, ...]
+
+    def describe(self) -> str:
+        """Say what is to be set."""
+        return f"Option 150 of subnet {self.subnet} in Kea at {self.kea.channel.name} names {in_words(self.servers)}."
+
+    def apply(self) -> str:
+        """Set it; return what was done. Raises a ``Refusal`` when it could not be."""
+        plan = self.kea.plan(self.subnet, self.servers)
+        if not plan.is_pending:
+            return f"option 150 of {plan.place.in_words()} named {plan.after_text} already"
+        return _told(plan, self.kea.apply(plan), "was")
+
+    def undo(self) -> str:
+        """Put back what stood there; return what was done."""
+        plan = self.kea.plan_undo(self.subnet)
+        return _told(plan, self.kea.apply(plan), "was put back from")
+
+
+def _told(plan: Plan, applied: Applied, verb: str) -> str:
+    words = f"option 150 of {plan.place.in_words()} {verb} {plan.before_text}, now is {plan.after_text}"
+    return "; ".join([words, *plan.warnings, *applied.warnings])
