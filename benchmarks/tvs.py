@@ -2,7 +2,8 @@
 
 In one run on one machine, alternately: ``certferry serve`` as it is, one process, on a cluster with thousands of trust
 certificates; and ``peers/tvs_floor.c``, threads that block in libssl and answer everything with one canned reply.
-``load/tvs_load.c`` makes a full handshake for each question, as phones do. CPU is each server's own, from /proc.
+``load/tvs_load.c`` makes a full handshake for each question, as phones do. CPU is each server's own, from /proc; both
+servers run on one core and the load on another, since two busy cores that share their parts slow each other down.
 
 ``measure()`` gives the same figures as plain data to other programs.
 """
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from os import sysconf
+from os import sched_getaffinity, sched_setaffinity, sysconf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -63,7 +64,7 @@ class Kind:
     name: str
     question: str
     version: int = 12
-    ciphers: str = "ECDHE-RSA-AES256-GCM-SHA384"
+    ciphers: str = "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384:AES256-SHA"
 
 
 KINDS = (
@@ -321,12 +322,25 @@ def floor(lab: Lab, folder: Path) -> Iterator[Server]:
 @contextmanager
 def process(command: Sequence[str], port_of: Callable[[str], int]) -> Iterator[tuple[int, int]]:
     """Run a server until the end of the block; its first line of output tells its port."""
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+    with on_core(0):
+        running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with running:
         try:
             assert running.stdout is not None
             yield running.pid, port_of(running.stdout.readline())
         finally:
             running.terminate()
+
+
+@contextmanager
+def on_core(index: int) -> Iterator[None]:
+    """Keep what is started here to one core: the same core for both servers, another one for the load."""
+    cores = sched_getaffinity(0)
+    sched_setaffinity(0, {sorted(cores)[index % len(cores)]})
+    try:
+        yield
+    finally:
+        sched_setaffinity(0, cores)
 
 
 @dataclass(frozen=True)
@@ -340,13 +354,10 @@ class Load:
         """Ask ``total`` questions, ``at_once`` of them at a time."""
         question = str(self.folder / kind.question)
         numbers = [str(at_once), str(total), str(kind.version)]
+        command = [str(self.program), str(server.port), question, *numbers, kind.ciphers]
         before = server.cpu_seconds()
-        done = subprocess.run(
-            [str(self.program), str(server.port), question, *numbers, kind.ciphers],
-            stdout=subprocess.PIPE,
-            check=True,
-            timeout=PATIENCE * 4,
-        )
+        with on_core(1):
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=PATIENCE * 4)
         used = server.cpu_seconds() - before
         figures: dict[str, Any] = json.loads(done.stdout)
         return {**figures, "cpu_ms": used / total * 1000, "per_second": figures["answered"] / figures["seconds"]}

@@ -250,6 +250,13 @@ class TlsPeer(Peer):
             self._send(self._outgoing.read())
 
     def _say_goodbye(self) -> None:
-        self._tls.unwrap()
-        self._send_outgoing()
+        """Answer the end of TLS, unless the peer has gone already, as phones do: nobody would read it."""
+        try:
+            self._socket.recv(1)
+        except BlockingIOError:
+            self._tls.unwrap()
+            self._send_outgoing()
+        except OSError:
+            self.abort()
+            return
         self._end()

@@ -1,8 +1,8 @@
 """What TVS answers, worked out before anybody asks.
 
 Building looks at every certificate once; answering is a dict look-up and a join of pieces that were ready, with
-no X.509, no database and no name comparison for a spelling met before. An index never changes: when stores
-change, a new one is built and swapped in whole.
+no X.509, no database and no name comparison for a spelling met before. What an index answers never changes: when
+stores change, a new one is built and swapped in whole.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,13 @@ from certferry.wire.tvs import (
 Key = tuple[bytes, str]
 """Serial without leading zeros, and issuer: what Unified CM looks a certificate up by (phone-trust 3.5)."""
 
+_COMMAND = slice(2, 3)
 _SESSION = slice(4, 8)
+_DEVICE_TAG = 1
+_DEVICE_AT = HEADER_SIZE + 3
+_MOST_MET = 1024
+_LONGEST_MET = 4096
+"""Bounds of what is remembered of questions met before: 4 MB, should strangers spell one in a thousand ways."""
 _LONGEST_NAMES = 2048
 """Issuer and subject above this are only looked up as spelled: comparing them is work a stranger could ask for."""
 _comparable = lru_cache(maxsize=4096)(comparable)
@@ -54,7 +60,7 @@ class _Answer:
 class TvsIndex:
     """Answers to every question about the certificates of one cluster, as of ``version`` of its stores."""
 
-    __slots__ = ("_by_der", "_by_key", "_by_named_key", "_by_spelling", "version")
+    __slots__ = ("_by_der", "_by_key", "_by_named_key", "_by_spelling", "_met", "version")
 
     def __init__(self, version: int) -> None:
         """Make an empty index; ``build`` makes a useful one."""
@@ -63,6 +69,7 @@ class TvsIndex:
         self._by_spelling: dict[tuple[bytes, str, str], _Answer] = {}
         self._by_named_key: dict[tuple[bytes, str, str], _Answer] = {}
         self._by_key: dict[Key, _Answer] = {}
+        self._met: dict[bytes, _Answer] = {}
 
     @classmethod
     def build(
@@ -84,14 +91,32 @@ class TvsIndex:
         return len(self._by_der)
 
     def reply(self, message: bytes) -> bytes:
-        """Answer one whole request; raise ``TvsMalformedError`` for what is no request."""
+        """Answer one whole request; raise ``TvsMalformedError`` for what is no request.
+
+        A cluster's phones all ask the same few questions, so one met before is answered without being read again.
+        """
+        question = _question_of(message)
+        answer = self._met.get(question)
+        if answer is None:
+            answer = self._answer(message)
+            self._remember(question, answer)
+        return answer.to(message[_SESSION])
+
+    def _answer(self, message: bytes) -> _Answer:
         request = parse_message(message)
         match request:
             case CertificateVerificationRequest(certificate=der):
-                return self._by_der.get(der, _UNKNOWN_VERIFICATION).to(message[_SESSION])
+                return self._by_der.get(der, _UNKNOWN_VERIFICATION)
             case CertificateQueryRequest():
-                return self._find(request).to(message[_SESSION])
+                return self._find(request)
         raise TvsMalformedError(f"command {request.command.value} at offset 2 is an answer, not a request")
+
+    def _remember(self, question: bytes, answer: _Answer) -> None:
+        if not question or len(question) > _LONGEST_MET or answer in (_UNKNOWN_VERIFICATION, _UNKNOWN_QUERY):
+            return
+        if len(self._met) >= _MOST_MET:
+            self._met.clear()
+        self._met[question] = answer
 
     def _add(self, certificate: Certificate, roles: tuple[Role, ...], ttl: int) -> None:
         serial, issuer, subject = certificate.serial.lstrip(b"\0"), certificate.issuer, certificate.subject
@@ -114,6 +139,20 @@ class TvsIndex:
         if known is _UNKNOWN_QUERY:
             return known
         return self._by_named_key.get((serial, issuer, _comparable(request.subject)), known)
+
+
+def _question_of(message: bytes) -> bytes:
+    """Cut out what all phones that ask the same have in common: the command, and the elements after the device.
+
+    Empty for a message whose header does not fit it or that begins otherwise; equal only for messages that are
+    read alike.
+    """
+    size = len(message)
+    if size < _DEVICE_AT or message[10] != _DEVICE_TAG or message[:2] != b"\x57\x01":
+        return b""
+    if HEADER_SIZE + (message[8] << 8 | message[9]) != size:
+        return b""
+    return message[_COMMAND] + message[_DEVICE_AT + (message[11] << 8 | message[12]) :]
 
 
 def _united(entries: Iterable[tuple[Certificate, frozenset[Role]]]) -> dict[Certificate, frozenset[Role]]:
