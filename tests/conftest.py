@@ -1,6 +1,7 @@
 """Fixtures of all tests: keys made once for each run, certificates made to order. No key lies in the repository."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -19,6 +20,7 @@ from certferry.cluster.values import Node, NodeRole
 from certferry.lab.keys import PooledKeys
 from certferry.trust.release import Release
 from certferry.wire.certificate import Certificate
+from on_postgresql import TEST_SERVER, copies_on
 
 TYPE_OF = {
     "CN": NameOID.COMMON_NAME,
@@ -116,7 +118,12 @@ def cluster_templates(tmp_path_factory: pytest.TempPathFactory, key_pool: Pooled
 
 
 @pytest.fixture
-def make_cluster(tmp_path: Path, key_pool: PooledKeys, cluster_templates: Callable[..., Path]) -> MakeCluster:
+def make_cluster(
+    tmp_path: Path,
+    key_pool: PooledKeys,
+    cluster_templates: Callable[..., Path],
+    place: Callable[[Path, Path], ClusterLocation],
+) -> MakeCluster:
     """Make a cluster in the test's own folder; its clock stands still at ``CLUSTER_BORN`` unless one is given.
 
     Clusters of one description have the same certificates in every test.
@@ -133,7 +140,17 @@ def make_cluster(tmp_path: Path, key_pool: PooledKeys, cluster_templates: Callab
     ) -> Cluster:
         all_nodes = usual_nodes(name, nodes) if isinstance(nodes, int) else nodes
         wanted = ClusterSpec(name, Release.parse(release), all_nodes, secure=secure, **spec)
-        copytree(cluster_templates(wanted, clock()), tmp_path / name)
-        return Cluster(ClusterLocation.parse(tmp_path / name), keys=key_pool, clock=clock)
+        location = place(cluster_templates(wanted, clock()), tmp_path / name)
+        return Cluster(location, keys=key_pool, clock=clock)
 
     return make
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path, Path], ClusterLocation]]:
+    """Copy a template to the test's own folder; or to PostgreSQL, where a server is named, as its tests do."""
+    if server := os.environ.get(TEST_SERVER):
+        with copies_on(server, monkeypatch) as copied:
+            yield copied
+    else:
+        yield lambda template, folder: ClusterLocation.parse(copytree(template, folder))
