@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +16,9 @@ from certferry.cli.exit_codes import ExitCode
 from certferry.cli.options import output
 from certferry.cli.output import Output
 from certferry.cluster.phones import device_name
-from certferry.errors import UsageError
+from certferry.errors import MalformedError, UsageError
 from certferry.fleet.device import Device
-from certferry.fleet.flash_folder import FlashFolder
+from certferry.fleet.flash_folder import FlashFolder, FlashFolderError
 from certferry.fleet.limits import raise_file_limit
 from certferry.fleet.option150 import MOST_SERVERS, from_file
 from certferry.fleet.resident import Option150, PhoneEvent
@@ -68,19 +69,31 @@ def run(
     """
     out = output(as_json)
     option150 = _option150(tftp, option150_file)
-    folder = FlashFolder(flash)
-    devices = []
-    for name in _names(device, first, count):
-        identity = (lsc / f"{name}.pem", lsc / f"{name}.key") if lsc else None
-        made = Device(name, folder.load(name), model=model, lsc=identity, http_port=http_port, allow_tls10=allow_tls10)
-        made.expires = expires
-        devices.append(made)
+    names = _names(device, first, count)
     raise_file_limit()
+    with closing(FlashFolder(flash)) as folder:
+        devices = []
+        for name in names:
+            made = _unpacked(name, folder, lsc)
+            made.model, made.http_port, made.allow_tls10, made.expires = model, http_port, allow_tls10, expires
+            devices.append(made)
 
-    def make() -> Residents:
-        return Residents(devices, option150, tell=lambda event: _tell(out, event), flash_folder=folder, at_once=at_once)
+        def make() -> Residents:
+            return Residents(
+                devices, option150, tell=lambda event: _tell(out, event), flash_folder=folder, at_once=at_once
+            )
 
-    uvloop.run(_live(make, out, len(devices), until_eof=until_eof))
+        uvloop.run(_live(make, out, len(devices), until_eof=until_eof))
+
+
+def _unpacked(name: str, folder: FlashFolder, lsc: Path | None) -> Device:
+    identity = (lsc / f"{name}.pem", lsc / f"{name}.key") if lsc else None
+    try:
+        return Device(name, folder.load(name), lsc=identity)
+    except MalformedError as error:
+        raise FlashFolderError(
+            f"what {name} keeps there is broken: {error.sentence}", remedy=f"Remove {name} there: it begins anew."
+        ) from error
 
 
 def _names(devices: list[str] | None, first: str | None, count: int) -> list[str]:
