@@ -46,6 +46,10 @@ class ConnectionCounters:
     handshakes_failed: int = 0
     refused: int = 0
 
+    def __str__(self) -> str:
+        failed = f"{self.handshakes_failed} handshakes failed, {self.refused} refused"
+        return f"{self.accepted} connections, {self.open} open, {failed}"
+
 
 class Listener:
     """One listening TCP socket. ``context`` may be replaced at any time; later connections use the new one.
