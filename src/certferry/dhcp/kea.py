@@ -111,11 +111,7 @@ class Kea:
         change = self._change(plan)
         if not plan.undone:
             self.record.add(change)
-        try:
-            self._set(plan)
-        except KeaSetFailedError:
-            self.record.drop(change)
-            raise
+        self._set(plan, change)
         if plan.undone:
             self.record.drop(plan.undone)
         return self._written(self._unlike(plan))
@@ -149,12 +145,17 @@ class Kea:
         where = (plan.place.subnet, plan.place.subnet_id)
         return Change(*where, plan.before, plan.after, defined, *hashes, self.now().isoformat(timespec="seconds"))
 
-    def _set(self, plan: Plan) -> None:
+    def _set(self, plan: Plan, change: Change) -> None:
         """Set it; if Kea cannot, set what was there."""
         try:
             self.channel.call("config-set", {"Dhcp4": plan.config_after})
         except KeaRefusedError as error:
-            self.channel.call("config-set", {"Dhcp4": plan.config_before})
+            try:
+                self.channel.call("config-set", {"Dhcp4": plan.config_before})
+            except Refusal:
+                sentence = f"{error}; the configuration of before could not be set again"
+                raise KeaSetFailedError(sentence) from error
+            self.record.drop(change)
             raise KeaSetFailedError(f"{error}; the configuration of before was set again") from error
 
     def _unlike(self, plan: Plan) -> tuple[str, ...]:
@@ -162,8 +163,8 @@ class Kea:
         config = self._config()
         now = kea_config.option_of(config, plan.place)
         wrong = () if kea_config.same_option(now, plan.after) else (f"Kea has option 150 {kea_config.in_words(now)}",)
-        rests = (kea_config.without_150(each, plan.place) for each in (plan.config_after, config))
-        paths = sorted(kea_config.differences(*rests))
+        told, has = (kea_config.without_150(each, plan.place) for each in (plan.config_after, config))
+        paths = sorted(kea_config.differences(told, has))
         return (*wrong, *([f"Kea has other values than it was told in: {', '.join(paths[:10])}"] if paths else ()))
 
     def _written(self, warnings: tuple[str, ...]) -> Applied:
