@@ -19,9 +19,11 @@ import certferry
 from certferry.errors import Refusal
 
 Language = Literal["en", "ja"]
-TABLES = ("exchange", "lists", "tvs", "files")
+TABLES = ("exchange", "lists", "tvs", "files", "waves")
 MIGRATION_PATH = ("wire", "trust", "phone", "cluster", "serve", "fleet", "bulk", "migrate")
 """The packages whose refusals somebody may meet while phones move."""
+_SCRIPTS = ".alembic."
+"""Modules that Alembic runs, which cannot be imported."""
 
 
 class Stage(StrEnum):
@@ -87,8 +89,10 @@ def causes() -> Mapping[str, Cause]:
 def refusals() -> Mapping[str, type[Refusal]]:
     """Return every refusal of the migration path by its code."""
     for package in MIGRATION_PATH:
-        for module in pkgutil.walk_packages([f"{root}/{package}" for root in certferry.__path__]):
-            importlib.import_module(f"certferry.{package}.{module.name}")
+        roots = [f"{root}/{package}" for root in certferry.__path__]
+        for module in pkgutil.walk_packages(roots, f"certferry.{package}."):
+            if _SCRIPTS not in module.name:
+                importlib.import_module(module.name)
     ours = tuple(f"certferry.{package}." for package in MIGRATION_PATH)
     found = {kind.code: kind for kind in _below(Refusal) if kind.__module__.startswith(ours)}
     return dict(sorted(found.items()))

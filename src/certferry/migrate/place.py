@@ -145,12 +145,12 @@ class Place:
 
     @classmethod
     def parse(cls, texts: Iterable[str], *, http_port: int = HTTP_PORT, tvs_port: int = TVS_PORT) -> Self:
-        """Read one or several ``HOST[:PORT]`` (also ``A,B``), or the folder of one cluster.
+        """Read one or several ``HOST[:PORT]`` (also ``A,B``), or the folder or URL of one cluster.
 
         Raise ``EndpointInvalidError``, and what ``Cluster.open`` raises.
         """
         parts = [part for text in texts for part in text.split(",") if part.strip()]
-        if len(parts) == 1 and _is_folder(parts[0]):
+        if len(parts) == 1 and _is_cluster(parts[0]):
             cluster = Cluster.open(parts[0])
             try:
                 return cls.of_cluster(cluster, parts[0])
@@ -177,5 +177,5 @@ class Place:
         return cls(text or inside.name, endpoints, inside)
 
 
-def _is_folder(text: str) -> bool:
-    return Path(text).expanduser().is_dir() or text.startswith(("/", "./", "../", "~"))
+def _is_cluster(text: str) -> bool:
+    return "://" in text or Path(text).expanduser().is_dir() or text.startswith(("/", "./", "../", "~"))

@@ -64,7 +64,8 @@ def conclude(phone: MigrationPhone, rehearsal: PhoneResult | None, seen: Seen) -
     """Say why a phone failed, from its rehearsal and where it was seen."""
     told = [rehearsal.to_json()] if rehearsal else []
     hints = Hints(phone.device, tvs=_node(seen.source.get(Step.TVS)))
-    found = diagnose(json.dumps([*told, *signs_of(phone, seen)]), hints)
+    lost = rehearsal is not None and rehearsal.outcome == "would-fail"
+    found = diagnose(json.dumps([*told, *signs_of(phone, seen, would_fail=lost)]), hints)
     causes = tuple(each for each in found if not each.cause.fine)
     would = rehearsal is not None and rehearsal.outcome == "would-migrate"
     first = causes[0] if causes and causes[0].certainty is not Certainty.POSSIBLE else None
@@ -74,8 +75,12 @@ def conclude(phone: MigrationPhone, rehearsal: PhoneResult | None, seen: Seen) -
     return Found(replace(phone, code=first.code, reason=reason), causes)
 
 
-def signs_of(phone: MigrationPhone, seen: Seen) -> list[dict[str, str]]:
-    """Read what both clusters saw of a phone since its reset, as outcomes that a diagnosis understands."""
+def signs_of(phone: MigrationPhone, seen: Seen, *, would_fail: bool = False) -> list[dict[str, str]]:
+    """Read what both clusters saw of a phone since its reset, as outcomes that a diagnosis understands.
+
+    That the destination saw nothing of it is no proof that it never came when a rehearsal has another explanation:
+    nodes tell nothing of phones that their cluster does not know.
+    """
     since = phone.reset_at
     here, there = (
         {step: each for step, each in steps.items() if since is None or each.at >= since}
@@ -90,7 +95,8 @@ def signs_of(phone: MigrationPhone, seen: Seen) -> list[dict[str, str]]:
         signs.append(_sign(phone, "failed", "tvs.invalid", f"TVS on {told.node} answered: {told.detail}"))
     came = [step for step in _FILES if step in there]
     if not came and phone.code in (WaveCode.CAME_BACK, WaveCode.NOWHERE):
-        signs.append(_sign(phone, "failed", WaveCode.NEVER_CAME, "it asked no node of the destination for a file"))
+        sure = "unknown" if would_fail else "failed"
+        signs.append(_sign(phone, sure, WaveCode.NEVER_CAME, "no node of the destination saw it ask for a file"))
     if came and Step.TVS not in here and Step.CONFIGURATION not in there:
         files = " and ".join(step.value.upper() for step in came)
         reason = f"it took {files} from the destination and asked no TVS of the source about them"
