@@ -16,6 +16,7 @@ _AREAS = {
     "cert": "certificates signed by a CA, uploads",
     "cli": "the command line",
     "cluster": "a cluster",
+    "dhcp": "option 150",
     "fleet": "asking a server as a phone does",
     "lab": "the demonstration",
     "migrate": "checks and migrations",
