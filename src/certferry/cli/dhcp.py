@@ -93,7 +93,7 @@ def check(
     """
     out = output(as_json)
     expected = tftp_addresses(expect) if expect else ()
-    chosen, hardware = _order(order), _hardware(mac)
+    chosen, hardware = source_order(order), _hardware(mac)
     out.note(f"asking on {interface} for {seconds:g} s")
     judgement = judge(ask(interface, seconds, hardware=hardware, model=model), expected, chosen)
     out.data(_described(judgement, interface, expect), None)
@@ -104,7 +104,8 @@ def check(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _order(text: str) -> tuple[TftpSource, ...]:
+def source_order(text: str) -> tuple[TftpSource, ...]:
+    """Read an order such as ``150,66,siaddr``; raises ``SourceOrderError``."""
     words = text.replace(" ", "").lower().split(",")
     if not set(words) <= set(TftpSource) or len(set(words)) != len(words):
         raise SourceOrderError(f"{text!r} is no order")

@@ -3,8 +3,9 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,21 +13,24 @@ import typer
 import uvloop
 
 from certferry.cli.addresses import parse_address
+from certferry.cli.dhcp import source_order
 from certferry.cli.exit_codes import ExitCode
 from certferry.cli.options import output
 from certferry.cli.output import Output
 from certferry.cluster.phones import device_name
 from certferry.errors import MalformedError, UsageError
 from certferry.fleet.device import Device
+from certferry.fleet.dhcp import TFTP_PORT, DhcpClient, by_dhcp
 from certferry.fleet.flash_folder import FlashFolder, FlashFolderError
 from certferry.fleet.limits import raise_file_limit
 from certferry.fleet.option150 import MOST_SERVERS, from_file
 from certferry.fleet.resident import Option150, PhoneEvent
 from certferry.fleet.residents import AT_ONCE, Residents
 from certferry.phone.events import Address, address_text
+from certferry.wire.phone_dhcp import DEFAULT_ORDER, TftpSource
 
 app = typer.Typer(help="Phones that stay registered, for labs and for the night before.")
-TFTP_PORT = 69
+Source = Callable[[], AbstractAsyncContextManager[Callable[[Device], Option150]]]
 _LAST_MAC = 0xFFFFFFFFFFFF
 _MOST_PHONES = 100_000
 
@@ -42,11 +46,17 @@ class FleetOptionsError(UsageError):
 def run(
     flash: Annotated[Path, typer.Option(metavar="DIR", help="Where phones keep their flash; a restart continues.")],
     tftp: Annotated[
-        str | None, typer.Option(metavar="IP[:PORT],..", help="TFTP servers set by hand; they go before DHCP.")
+        str | None, typer.Option(metavar="IP[:PORT],..", help="One or two TFTP servers, set by hand.")
     ] = None,
     option150_file: Annotated[
         Path | None, typer.Option(help="Read the TFTP servers from this file at each boot, in place of DHCP.")
     ] = None,
+    dhcp: Annotated[
+        str | None, typer.Option(metavar="INTERFACE", help="Ask DHCP there at each boot, under each phone's MAC.")
+    ] = None,
+    order: Annotated[
+        str, typer.Option("--order", help="Which comes first in a lease: option 150, option 66, siaddr.")
+    ] = ",".join(DEFAULT_ORDER),
     device: Annotated[list[str] | None, typer.Option(help="SEP<MAC> or a MAC address; may be repeated.")] = None,
     first: Annotated[str | None, typer.Option(help="The first of --count devices with MAC addresses in order.")] = None,
     count: Annotated[int, typer.Option(min=1, max=_MOST_PHONES, help="How many devices from --first on.")] = 1,
@@ -68,7 +78,7 @@ def run(
     SIGHUP is a power cut: all boot anew.
     """
     out = output(as_json)
-    option150 = _option150(tftp, option150_file)
+    option150 = _option150(tftp, option150_file, dhcp, order)
     names = _names(device, first, count)
     raise_file_limit()
     with closing(FlashFolder(flash)) as folder:
@@ -78,12 +88,10 @@ def run(
             made.model, made.http_port, made.allow_tls10, made.expires = model, http_port, allow_tls10, expires
             devices.append(made)
 
-        def make() -> Residents:
-            return Residents(
-                devices, option150, tell=lambda event: _tell(out, event), flash_folder=folder, at_once=at_once
-            )
+        def make(asks: Callable[[Device], Option150]) -> Residents:
+            return Residents(devices, asks, tell=lambda event: _tell(out, event), flash_folder=folder, at_once=at_once)
 
-        uvloop.run(_live(make, out, len(devices), until_eof=until_eof))
+        uvloop.run(_run(option150, make, out, until_eof=until_eof))
 
 
 def _unpacked(name: str, folder: FlashFolder, lsc: Path | None) -> Device:
@@ -107,32 +115,50 @@ def _names(devices: list[str] | None, first: str | None, count: int) -> list[str
     return [f"SEP{mac:012X}" for mac in range(start, start + count)]
 
 
-def _option150(tftp: str | None, file: Path | None) -> Callable[[Device], Option150]:
-    if (tftp is None) == (file is None):
+def _option150(tftp: str | None, file: Path | None, dhcp: str | None, order: str) -> Source:
+    if sum(each is not None for each in (tftp, file, dhcp)) != 1:
         raise FleetOptionsError("the phones need one way to learn their TFTP servers")
+    if dhcp is not None:
+        return partial(_asking, dhcp, source_order(order))
     if file is not None:
         read = from_file(file, _tftp_server)
-        return lambda _: read
+        return lambda: nullcontext(lambda _: read)
     servers = [_tftp_server(word) for word in (tftp or "").split(",")]
     if len(servers) > MOST_SERVERS:
         raise FleetOptionsError(f"{len(servers)} TFTP servers: phones know {MOST_SERVERS}")
-    return lambda _: lambda: servers
+    return lambda: nullcontext(lambda _: lambda: servers)
+
+
+@asynccontextmanager
+async def _asking(interface: str, order: Sequence[TftpSource]) -> AsyncIterator[Callable[[Device], Option150]]:
+    client = await DhcpClient.on_interface(interface)
+    try:
+        yield lambda device: by_dhcp(client, device.name, device.model, order)
+    finally:
+        client.close()
 
 
 def _tftp_server(text: str) -> Address:
     return parse_address(text, TFTP_PORT)
 
 
-async def _live(make: Callable[[], Residents], out: Output, phones: int, *, until_eof: bool) -> None:
+async def _run(
+    option150: Source, make: Callable[[Callable[[Device], Option150]], Residents], out: Output, *, until_eof: bool
+) -> None:
+    async with option150() as asks:
+        await _live(make(asks), out, until_eof=until_eof)
+
+
+async def _live(residents: Residents, out: Output, *, until_eof: bool) -> None:
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[ExitCode] = loop.create_future()
     loop.add_signal_handler(signal.SIGTERM, _stop, stopped, ExitCode.DONE)
     loop.add_signal_handler(signal.SIGINT, _stop, stopped, ExitCode.INTERRUPTED)
+    loop.add_signal_handler(signal.SIGHUP, residents.reset)
     if until_eof:
         loop.add_reader(sys.stdin, _stop, stopped, ExitCode.DONE)
-    residents = make()
+    phones = len(residents.phones)
     out.data({"ready": True, "phones": phones}, f"{phones} phones are switched on.")
-    loop.add_signal_handler(signal.SIGHUP, residents.reset)
     out.note("Stop with Ctrl-C or SIGTERM; SIGHUP is a power cut.")
     living = asyncio.ensure_future(residents.run())
     either: set[asyncio.Future[Any]] = {stopped, living}

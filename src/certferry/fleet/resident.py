@@ -95,7 +95,8 @@ DEFAULT_PATIENCE = Patience()
 class ResidentPhone:
     """One phone that lives as long as ``run`` does. ``tell`` is called with each ``PhoneEvent``; it must not wait.
 
-    ``turns`` is held while it boots: a semaphore that phones share keeps thousands from booting at the same time.
+    ``turns`` is held while it boots or registers anew: a semaphore that phones share keeps thousands from doing so
+    at the same time.
     """
 
     __slots__ = (
@@ -185,7 +186,8 @@ class ResidentPhone:
             return None
 
     async def _go_back(self, status_code: int | None) -> bool:
-        why_not = await self.device.register_as_before()
+        async with self._turns:
+            why_not = await self.device.register_as_before()
         if why_not is not None:
             self._say(Happening.FAILED, why_not)
             return False
