@@ -27,9 +27,8 @@ class Files(dict[str, bytes]):
         return self.get(name.lower())
 
 
-async def main(address: str, folder: Path) -> None:
+async def main(address: str, files: Files) -> None:
     """Serve until SIGTERM."""
-    files = Files({path.name.lower(): path.read_bytes() for path in folder.iterdir()})
     taken: Counter[str] = Counter()
 
     def served(name: str, host: str) -> None:
@@ -46,4 +45,5 @@ async def main(address: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], Path(sys.argv[2])))
+    found = Files({path.name.lower(): path.read_bytes() for path in Path(sys.argv[2]).iterdir()})
+    uvloop.run(main(sys.argv[1], found))

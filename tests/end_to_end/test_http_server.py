@@ -221,7 +221,7 @@ async def test_a_peer_that_takes_a_large_file_slowly_gets_all_of_it(serve: Serve
 
 
 async def test_above_the_connection_limit_a_request_is_answered_503(serve: ServerMaker, connect: Connect) -> None:
-    server = await serve(connection_limit=2)
+    server = await serve(connection_limit=2, limit_from_one_address=10)
     idle = [await connect(server) for _ in range(2)]
     await until(lambda: len(server.connections) == 2)
     with pytest.raises(HttpBusyError, match="ITLFile"):
@@ -233,7 +233,7 @@ async def test_above_the_connection_limit_a_request_is_answered_503(serve: Serve
 
 
 async def test_above_twice_the_limit_a_connection_is_dropped_unread(serve: ServerMaker, connect: Connect) -> None:
-    server = await serve(connection_limit=1)
+    server = await serve(connection_limit=1, limit_from_one_address=10)
     for _ in range(2):
         await connect(server)
     await until(lambda: len(server.connections) == 2)

@@ -12,6 +12,7 @@ three headers, spelled so::
 Both directions are read: requests by the server (``RequestParser``), reply heads by the simulated phone.
 """
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 from urllib.parse import quote, unquote_to_bytes
@@ -32,6 +33,8 @@ _END = b"\r\n\r\n"
 _SAFE = "/-._~!$&'()*+,;=:@"
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _WIDEST_LENGTH = 19
+_VISIBLE = re.compile(rb"[!-~]*")
+_PLAIN_GET = re.compile(rb"GET (/[!-$&->@-~]*) HTTP/1\.1\r\nHost:[ -~]*\r\n(Connection: ?close\r\n)?\r\n")
 
 Method = Literal["GET", "HEAD"]
 Version = Literal["HTTP/1.0", "HTTP/1.1"]
@@ -102,6 +105,15 @@ class Request:
         close = "Connection:close\r\n" if self.close else ""
         target = quote(self.path, safe=_SAFE, errors="surrogateescape")
         return f"{self.method} {target} {self.version}\r\n{host}{close}\r\n".encode("latin-1")  # as headers are read
+
+
+def plain_get(data: bytes) -> tuple[str, bool] | None:
+    """Read a request as phones write it, in one look; return its path and whether the connection is to end with it.
+
+    None for anything else, and for a path with an escape or a query: ``RequestParser`` reads all there is.
+    """
+    match = _PLAIN_GET.fullmatch(data)
+    return (match[1].decode("ascii"), match[2] is not None) if match else None
 
 
 class RequestParser:
@@ -204,7 +216,7 @@ def _request_line(line: bytes) -> tuple[Method, str, Version]:
 
 
 def _path(target: bytes, at: int) -> str:
-    if not all(0x21 <= byte <= 0x7E for byte in target):  # noqa: PLR2004 -- visible ASCII
+    if not _VISIBLE.fullmatch(target):
         raise HttpMalformedError(f"the target at offset {at} holds a byte that is not visible ASCII")
     if target[:7].lower() == b"http://":
         slash = target.find(b"/", 7)
