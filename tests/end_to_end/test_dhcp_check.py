@@ -10,6 +10,7 @@ from certferry.dhcp.scope import Scope, subnet_of
 from certferry.dhcp.snippets import DEFINITION, Server, snippet
 from command_line import COMMAND, Ended
 from dhcp_network import SUBNET, Host, Network, dhcp_network
+from dhcp_programs import program
 
 ONE, TWO = IPv4Address("192.0.2.11"), IPv4Address("192.0.2.12")
 BOTH = ["192.0.2.11", "192.0.2.12"]
@@ -165,7 +166,7 @@ def test_people_read_a_table_and_what_to_do(server: Host, phone: Host) -> None:
 
 
 def test_without_the_right_to_send_packets_it_is_refused(phone: Host) -> None:
-    nobody = ("setpriv", "--bounding-set", "-net_raw", "--inh-caps", "-all")
+    nobody = (program("setpriv", "util-linux"), "--bounding-set", "-net_raw", "--inh-caps", "-all")
     done = phone.run(*nobody, *COMMAND, "dhcp", "check", "--interface", "eth0", "--json")
     assert done.returncode == 1
     assert "dhcp.not-permitted" in done.stdout
