@@ -128,7 +128,8 @@ async def test_a_registration_tells_how_long_it_lasts_and_how_it_ended(
     await watcher.flush()
     assert seen(cluster)[Step.UNREGISTERED].detail == RAN_OUT
     assert set(cluster.sightings.registered()) == {PHONE}  # by what it said of itself; it may be elsewhere by now
-    node.unregistered(registration, Leaving.ASKED)
+    watcher.phones = {OTHER}
+    node.unregistered(registration, Leaving.REMOVED)
     await watcher.flush()
     assert cluster.sightings.registered() == {}
 

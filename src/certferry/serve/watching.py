@@ -190,7 +190,7 @@ class Watcher:
 
     def _is_known(self, seen: _Seen) -> bool:
         device, step, _ = seen
-        if device in self.phones:
+        if device in self.phones or step is Step.UNREGISTERED:  # who leaves may have been removed, but was known
             return True
         if step is not Step.REFUSED or not _DEVICE.fullmatch(device):
             return False
