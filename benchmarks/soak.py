@@ -1,5 +1,4 @@
-"""Ten minutes of everything at once: phones reset without a pause and move to and fro between two clusters, while
-certificates are regenerated and exchanged anew, and nodes are restarted.
+"""Ten minutes of resets without a pause, while certificates change, clusters exchange them anew and nodes restart.
 
 Each node is a process of its own (``certferry serve --node``), as on machines of their own; the phones are resident
 ones in this process. Printed at the end: resets and moves, phones that should have moved and did not, memory and file
