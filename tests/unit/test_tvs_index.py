@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from certferry.serve.tvs_index import TvsIndex
+from certferry.serve.tvs_index import _LONGEST_MET, _MOST_MET, TvsIndex
 from certferry.wire.certificate import Certificate
 from certferry.wire.roles import Role
 from certferry.wire.tvs import (
@@ -178,3 +178,60 @@ def test_an_empty_index_knows_nobody(signer: Certificate) -> None:
 def test_what_is_no_request_is_refused(index: TvsIndex, message: bytes) -> None:
     with pytest.raises(TvsMalformedError):
         index.reply(message)
+
+
+# Questions met before
+
+
+def test_a_question_met_before_is_answered_alike_for_every_phone_and_session(
+    index: TvsIndex, signer: Certificate
+) -> None:
+    for session_id, device in enumerate(("SEP000000000001", "CP-7962-SEP000000000002", "")):
+        query = CertificateQueryRequest(session_id, device, signer.subject, signer.issuer, signer.serial)
+        assert ask(index, query) == CertificateQueryReply(session_id, Status.VALID, signer.der, (0, 3), 86400)
+        verification = CertificateVerificationRequest(session_id, device, signer.der)
+        assert ask(index, verification) == CertificateVerificationReply(session_id, Status.VALID, (0, 3), 86400)
+
+
+def test_a_question_met_before_with_another_command_is_not_taken_for_it(index: TvsIndex, signer: Certificate) -> None:
+    message = bytearray(about(signer).encode())
+    index.reply(bytes(message))
+    message[2] = 1
+    with pytest.raises(TvsMalformedError):
+        index.reply(bytes(message))
+
+
+@pytest.mark.parametrize("change", [(0, 0x58), (1, 2), (2, 4), (9, 1), (10, 3), (12, 0)])
+def test_bytes_that_only_resemble_a_question_met_before_are_still_refused(
+    index: TvsIndex, signer: Certificate, change: tuple[int, int]
+) -> None:
+    message = bytearray(about(signer).encode())
+    index.reply(bytes(message))
+    at, value = change
+    message[at] = value
+    with pytest.raises(TvsMalformedError):
+        index.reply(bytes(message))
+
+
+def test_a_device_element_that_overruns_the_message_is_refused_after_any_question(
+    index: TvsIndex, signer: Certificate
+) -> None:
+    index.reply(about(signer).encode())
+    with pytest.raises(TvsMalformedError):
+        index.reply(bytes.fromhex("57010300000003e9 0004 01ffff00"))
+
+
+def test_a_stranger_who_spells_a_question_in_thousands_of_ways_fills_no_memory(signer: Certificate) -> None:
+    index = TvsIndex.build([(signer, SIGNER)])
+    for number in range(3 * _MOST_MET):
+        assert ask(index, about(signer, subject=f"CN={number}")) == ask(index, about(signer))
+    assert len(index._met) <= _MOST_MET
+    ask(index, about(signer, subject="x" * (_LONGEST_MET + 1)))
+    assert max(map(len, index._met)) <= _LONGEST_MET
+
+
+def test_what_is_unknown_is_not_remembered(signer: Certificate) -> None:
+    index = TvsIndex.build([(signer, SIGNER)])
+    ask(index, about(signer, serial=b"\x01"))
+    ask(index, CertificateVerificationRequest(1, DEVICE, b"?"))
+    assert not index._met
