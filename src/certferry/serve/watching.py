@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from struct import Struct
 from typing import TypeVar
 from uuid import uuid4
 
@@ -38,6 +39,11 @@ MOST_STRANGERS = 1000
 """Unknown phones whose refusal is told, in the life of a process: anybody can make up names."""
 
 _STATUS_AT = HEADER_SIZE + 3
+_DEVICE_ELEMENT = 1
+_LENGTH_AT = HEADER_SIZE + 1
+_NAME_AT = _LENGTH_AT + 3
+"""Where a question's first element has its length, and after one byte more the device's name (phone-trust 3.3)."""
+_HEADER = Struct(">BBB5xH")
 _DEVICE = re.compile(r"SEP[0-9A-F]{12}")
 _FILE = re.compile(
     r"/*(?:(?P<list>CTL|ITL)(?P<of>SEP[0-9A-F]{12})\.tlv|(?P<phone>SEP[0-9A-F]{12})\.cnf\.xml(?:\.enc)?(?:\.sgn)?)",
@@ -256,25 +262,30 @@ def _file(name: str, over: str) -> _Seen | None:
 
 
 def _question(request: bytes, status: int) -> _Seen | None:
-    try:
-        message = parse_message(request)
-        if isinstance(message, CertificateVerificationRequest):
-            subject = _subject(message.certificate)
-        elif isinstance(message, CertificateQueryRequest):
-            subject = message.subject
-        else:
-            return None
-    except Refusal:
+    """Read a question without parsing it whole: thousands of phones ask the same, each with its name in front."""
+    if len(request) < _NAME_AT or request[HEADER_SIZE] != _DEVICE_ELEMENT:
         return None
-    device = message.device.rpartition("-")[2].upper()
-    return device, Step.TVS, f"{'invalid' if status else 'valid'} {_printable(subject)}"
+    end = _LENGTH_AT + 2 + int.from_bytes(request[_LENGTH_AT : _NAME_AT - 1])
+    subject = _subject_asked(request[2], request[end:])
+    if subject is None:
+        return None
+    device = request[_NAME_AT:end].decode("ascii", "replace").rpartition("-")[2].upper()
+    return device, Step.TVS, f"{'invalid' if status else 'valid'} {subject}"
 
 
 @lru_cache(maxsize=256)
-def _subject(der: bytes) -> str:
-    """The subject of a certificate a phone asked about; many phones ask about the same."""
-    return Certificate.parse(der).subject
+def _subject_asked(command: int, elements: bytes) -> str | None:
+    """Whom a question is about, from what follows the device in it."""
+    try:
+        message = parse_message(_HEADER.pack(0x57, 1, command, len(elements)) + elements)
+        if isinstance(message, CertificateQueryRequest):
+            return _printable(message.subject)
+        if isinstance(message, CertificateVerificationRequest):
+            return _printable(Certificate.parse(message.certificate).subject)
+    except Refusal:
+        pass
+    return None
 
 
 def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
