@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from certferry.cli import migrate_plan, migrate_run
+from certferry.cli import migrate_plan, migrate_report, migrate_run
 from certferry.cli.migrate_options import MigrationArgument, SourceOption, now, open_source
 from certferry.cli.migrate_view import picture, print_status
 from certferry.cli.options import JsonOption, output
@@ -48,4 +48,5 @@ def _status(cluster: Cluster, identifier: str) -> Status:
     return Status.of(ledger.find(identifier), ledger.phones(identifier), now())
 
 
+app.command("report")(migrate_report.report)
 app.command("back")(migrate_plan.back)

@@ -175,9 +175,7 @@ class Migrations:
         """The migration of that id, or the latest; raises ``MigrationUnknownError``."""
         found = [each for each in self.all() if identifier in (None, each.id)]
         if not found:
-            raise MigrationUnknownError(
-                f"there is no migration {identifier}" if identifier else "there is no migration"
-            )
+            raise MigrationUnknownError(f"there is no migration {'yet' if identifier is None else repr(identifier)}")
         return found[-1]
 
     def phones(self, identifier: str) -> tuple[MigrationPhone, ...]:

@@ -48,18 +48,20 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a phone is to be taken for; ``withdraw`` its reset, which nobody has taken."""
+    """What a phone is to be taken for, and since when if that is known; ``withdraw`` its reset, which nobody has."""
 
     state: PhoneState
     code: str = ""
     reason: str = ""
     withdraw: bool = False
+    at: datetime | None = None
 
 
 def judge(phone: MigrationPhone, seen: Seen, patience: timedelta, now: datetime) -> Verdict:
     """Say what became of a phone that was reset, or that failed and may have come later."""
     if is_at_destination(seen) or (has_moved(seen) and _is_after_reset(phone, seen)):
-        return Verdict(PhoneState.MOVED, reason=_where(seen), withdraw=_is_open(seen.request))
+        at = seen.destination[Step.REGISTERED].at
+        return Verdict(PhoneState.MOVED, reason=_where(seen), withdraw=_is_open(seen.request), at=at)
     if phone.state.has_ended:
         return Verdict(phone.state, phone.code, phone.reason)
     since = _since(phone, seen)

@@ -212,13 +212,19 @@ def _judged(steered: Steered, seen: Observations, now: datetime) -> Iterator[Act
         if verdict.withdraw:
             withdrawn.append(phone.device)
         if verdict.state is not phone.state:
-            yield Mark(_marked(phone, verdict.state, now, verdict.code, verdict.reason))
+            ended = _between(phone.reset_at or now, verdict.at or now, now)
+            yield Mark(_marked(phone, verdict.state, ended, verdict.code, verdict.reason))
     if withdrawn:
         yield Withdraw(tuple(withdrawn))
 
 
-def _marked(phone: MigrationPhone, state: PhoneState, now: datetime, code: str, reason: str) -> MigrationPhone:
-    return replace(phone, state=state, ended_at=now if state.has_ended else None, code=code, reason=reason)
+def _marked(phone: MigrationPhone, state: PhoneState, ended: datetime, code: str, reason: str) -> MigrationPhone:
+    return replace(phone, state=state, ended_at=ended if state.has_ended else None, code=code, reason=reason)
+
+
+def _between(earliest: datetime, at: datetime, latest: datetime) -> datetime:
+    """Keep a moment that another clock told within what can be."""
+    return min(max(earliest, at), latest)
 
 
 def _go_on(steered: Steered, seen: Observations, now: datetime) -> Iterator[Action]:

@@ -1,0 +1,38 @@
+"""``certferry migrate report``: every phone of a migration, totals, plots, failures with cause and fix."""
+
+from typing import Annotated
+
+from typer import Option
+
+from certferry.cli.diagnose import LanguageOption
+from certferry.cli.files import write_file
+from certferry.cli.migrate_options import MigrationArgument, SourceOption, now, open_source
+from certferry.cli.migrate_view import print_status
+from certferry.cli.options import JsonOption, output
+from certferry.migrate.waves.report import Report
+from certferry.migrate.waves.status import Status
+
+
+def report(
+    migration: MigrationArgument = None,
+    source: SourceOption = None,
+    html: Annotated[str | None, Option("--html", metavar="OUT", help="Write one page; - is standard output.")] = None,
+    csv: Annotated[
+        str | None, Option("--csv", metavar="OUT", help="Write a line for each phone; - is standard output.")
+    ] = None,
+    language: LanguageOption = "en",
+    as_json: JsonOption = False,
+) -> None:
+    """Write the report of a migration, ended or not."""
+    out, cluster = output(as_json), open_source(source)
+    ledger, at = cluster.migrations, now()
+    found = ledger.find(migration)
+    status = Status.of(found, ledger.phones(found.id), at)
+    made = Report(found, status, ledger.events(found.id), cluster.location.text, at)
+    if html:
+        write_file(html, made.to_html(language).encode())
+    if csv:
+        write_file(csv, made.to_csv().encode())
+    out.data(made.to_json())
+    if "-" not in (html, csv):
+        print_status(out, status)

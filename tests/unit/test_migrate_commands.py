@@ -1,0 +1,214 @@
+"""The migrate commands, without a network: what they plan, print and refuse."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from certferry.cli.migrate_options import now
+from certferry.cluster.cluster import Cluster
+from certferry.cluster.migrations import MigrationPhone, PhoneState, Progress, State, lease_of
+from certferry.cluster.values import Phone
+from certferry.migrate.waves import lease
+from command_line import Ended, certferry
+from conftest import MakeCluster
+
+PHONES = [Phone(f"SEP{number:012X}", "7962" if number % 3 == 0 else "8861") for number in range(12)]
+
+
+class Ends:
+    """Source and destination that know the same phones."""
+
+    def __init__(self, source: Cluster, destination: Cluster) -> None:
+        self.source, self.destination = source, destination
+        for cluster in (source, destination):
+            cluster.add_phones(PHONES)
+        self.here = ["--source", source.location.text]
+        self.both = [*self.here, "--destination", destination.location.text]
+
+    def plan(self, *options: object) -> Ended:
+        return certferry("migrate", "plan", *self.both, *options, "--json")
+
+    def planned(self, *options: object) -> str:
+        ended = self.plan("--all", *options)
+        assert ended.code == 0, ended
+        return str(ended.json["migration"])
+
+    def as_if(self, migration: str, state: State, phones: Sequence[MigrationPhone] = (), *, held: bool = False) -> None:
+        mine = lease_of(lease.this_runner(), now(), 60)
+        self.source.migrations.claim(migration, mine, now())
+        self.source.migrations.record(migration, mine.runner, Progress(phones, (), state, "too many"))
+        if not held:
+            self.source.migrations.release(migration, mine.runner)
+
+
+@pytest.fixture
+def ends(make_cluster: MakeCluster) -> Ends:
+    return Ends(make_cluster("source", nodes=1), make_cluster("destination", nodes=1))
+
+
+def test_a_plan_tells_waves_and_phones_and_changes_nothing_else(ends: Ends) -> None:
+    before = ends.source.version()
+    told = ends.plan("--all", "--canary", 2, "--wave-size", 4).json
+    assert told["state"] == "planned"
+    assert [(wave["number"], wave["canary"], wave["phones"]) for wave in told["waves"]] == [
+        (0, True, 2), (1, False, 4), (2, False, 4), (3, False, 2),
+    ]  # fmt: skip
+    assert len(told["phones"]) == 12
+    canaries = {phone["device"] for phone in told["phones"] if phone["wave"] == 0}
+    assert {phone.model for phone in PHONES if phone.device in canaries} == {"7962", "8861"}
+    assert ends.source.version() == before
+
+
+def test_a_plan_for_people_names_the_canaries_and_the_next_command(ends: Ends) -> None:
+    ended = certferry("migrate", "plan", *ends.both, "--all", "--canary", "2")
+    assert "Canaries: SEP" in ended.stdout
+    assert "certferry migrate start" in ended.stderr
+
+
+def test_phones_are_named_by_csv_and_by_option_in_any_spelling(ends: Ends, tmp_path: Path) -> None:
+    (tmp_path / "phones.csv").write_text("device\nSEP000000000001\n")
+    told = ends.plan("--csv", tmp_path / "phones.csv", "--device", "00:00:00:00:00:02").json
+    assert sorted(phone["device"] for phone in told["phones"]) == ["SEP000000000001", "SEP000000000002"]
+
+
+def test_a_share_of_the_phones_can_be_planned(ends: Ends) -> None:
+    assert len(ends.plan("--all", "--percent", 25).json["phones"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ([], "waves.nothing-chosen"),
+        (["--group", "Nobody"], "waves.not-at-source"),
+        (["--device", "SEP00000000FFFF"], "waves.not-at-source"),
+        (["--all", "--stop-at", "none"], "waves.threshold-invalid"),
+    ],
+)
+def test_a_plan_that_cannot_be_meant_is_wrong_usage(ends: Ends, options: list[str], code: str) -> None:
+    ended = ends.plan(*options)
+    assert (ended.code, ended.error["code"]) == (2, code)
+
+
+def test_phones_the_destination_does_not_know_are_refused_or_left_out(ends: Ends) -> None:
+    ends.destination.remove_phones([PHONES[0].device])
+    assert ends.plan("--all").error["code"] == "waves.not-at-destination"
+    assert ends.plan("--all", "--skip-unknown").json["left_out"] == [PHONES[0].device]
+
+
+def test_both_clusters_have_to_be_named_to_plan(ends: Ends) -> None:
+    assert certferry("migrate", "plan", *ends.here, "--all", "--json").error["code"] == "cli.cluster-unnamed"
+    assert certferry("migrate", "status", "--json").error["code"] == "cli.cluster-unnamed"
+
+
+def test_the_source_may_be_named_as_every_cluster_is(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    migration = ends.planned()
+    monkeypatch.setenv("CERTFERRY_CLUSTER", ends.source.location.text)
+    assert certferry("migrate", "status", "--json").json["migration"] == migration
+
+
+def test_a_start_without_word_of_option_150_is_refused_after_verification(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migration = ends.planned()
+    refused = certferry("migrate", "start", migration, *ends.here, "--override", "a test", "--json")
+    assert (refused.code, refused.error["code"]) == (2, "waves.option150-unconfirmed")
+    assert ends.source.migrations.find(migration).state is State.PLANNED
+
+
+def test_a_start_whose_verification_fails_tells_the_failing_checks_and_resets_nobody(ends: Ends) -> None:
+    migration = ends.planned()
+    refused = certferry("migrate", "start", migration, *ends.here, "--option150-confirmed", "--json")
+    assert refused.code == 4
+    assert refused.error["code"] == "waves.preflight-failed"
+    assert refused.json["checks"]
+    assert all(check["verdict"] == "fail" for check in refused.json["checks"])
+    assert ends.source.resets.open_count() == 0
+    text = certferry("migrate", "start", migration, *ends.here, "--option150-confirmed")
+    assert text.code == 4
+    assert "waves.preflight-failed" in text.stderr
+
+
+def test_an_override_needs_a_reason(ends: Ends) -> None:
+    migration = ends.planned()
+    assert certferry("migrate", "start", migration, *ends.here, "--override", " ", "--json").error["code"] == (
+        "cli.override-empty"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "state", "code"),
+    [
+        ("start", State.PAUSED, 2),
+        ("start", State.DONE, 2),
+        ("resume", State.PLANNED, 2),
+        ("resume", State.DONE, 2),
+        ("pause", State.PLANNED, 2),
+        ("pause", State.PAUSED, 2),
+    ],
+)
+def test_a_command_that_does_not_fit_the_state_is_refused(ends: Ends, command: str, state: State, code: int) -> None:
+    migration = ends.planned()
+    if state is not State.PLANNED:
+        ends.as_if(migration, state)
+    refused = certferry("migrate", command, migration, *ends.here, "--json")
+    assert (refused.code, refused.error["code"]) == (code, "waves.state")
+
+
+@pytest.mark.parametrize("command", ["start", "resume"])
+def test_a_migration_that_another_process_steers_is_locked(ends: Ends, command: str) -> None:
+    migration = ends.planned()
+    ends.as_if(migration, State.RUNNING, held=True)
+    refused = certferry("migrate", command, migration, *ends.here, "--json")
+    assert (refused.code, refused.error["code"]) == (6, "cluster.migration-locked")
+
+
+def test_a_pause_of_what_nobody_steers_says_so(ends: Ends) -> None:
+    migration = ends.planned()
+    ends.as_if(migration, State.RUNNING)
+    told = certferry("migrate", "pause", migration, *ends.here, "--wait")
+    assert (told.code, "Nobody steers" in told.stdout) == (0, True)
+
+
+def rows(*states: PhoneState) -> list[MigrationPhone]:
+    return [
+        MigrationPhone(phone.device, 0, state, now(), now(), "tvs.invalid" if state is PhoneState.FAILED else "", "why")
+        for phone, state in zip(PHONES, states, strict=False)
+    ]
+
+
+def test_a_status_is_told_from_the_database(ends: Ends) -> None:
+    migration = ends.planned("--canary", 5)
+    ends.as_if(migration, State.PAUSED, rows(PhoneState.MOVED, PhoneState.FAILED))
+    told = certferry("migrate", "status", *ends.here, "--json")
+    assert (told.json["migration"], told.json["state"], told.json["reason"]) == (migration, "paused", "too many")
+    text = certferry("migrate", "status", "--watch", *ends.here).stdout
+    assert "tvs.invalid: Source publisher" in text
+
+
+def test_a_report_is_written_in_every_form(ends: Ends, tmp_path: Path) -> None:
+    migration = ends.planned("--canary", 5)
+    ends.as_if(migration, State.PAUSED, rows(PhoneState.MOVED, PhoneState.FAILED))
+    page, table = tmp_path / "report.html", tmp_path / "report.csv"
+    told = certferry("migrate", "report", *ends.here, "--html", page, "--csv", table, "--lang", "ja", "--json")
+    assert told.json["totals"]["failed"] == 1
+    assert page.read_text().startswith("<!doctype html>")
+    assert len(table.read_text().splitlines()) == 13
+    assert certferry("migrate", "report", *ends.here, "--csv", "-").stdout.count("\n") == 13
+
+
+def test_the_way_back_is_a_migration_of_those_that_moved_from_the_destination(ends: Ends) -> None:
+    first = ends.planned("--pace", 3, "--stop-at", 2)
+    ends.as_if(first, State.DONE, rows(PhoneState.MOVED, PhoneState.FAILED, PhoneState.MOVED))
+    told = certferry("migrate", "back", first, *ends.here, "--patience", 7, "--json").json
+    assert sorted(phone["device"] for phone in told["phones"]) == [PHONES[0].device, PHONES[2].device]
+    assert told["destination"] == str(Path(ends.source.location.text).resolve())
+    assert (told["settings"]["pace"], told["settings"]["stop_at"], told["settings"]["patience"]) == (3, "2", 7)
+    assert told["settings"]["back_from"] == first
+    assert ends.destination.migrations.find().id == told["migration"]
+
+
+def test_there_is_no_way_back_for_phones_that_did_not_move(ends: Ends) -> None:
+    first = ends.planned()
+    refused = certferry("migrate", "back", first, *ends.here, "--json")
+    assert (refused.code, refused.error["code"]) == (2, "waves.nothing-chosen")
