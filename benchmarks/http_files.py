@@ -91,9 +91,9 @@ def measure(requests: int = REQUESTS, rounds: int = ROUNDS, only: tuple[str, ...
             else:
                 rows[name] = {kind: {"each round": [], "rates": [], "p99 ms": [], "failed": 0} for kind in KINDS}
         for _ in range(rounds):
-            for kind in KINDS:
+            for kind, how in KINDS.items():
                 for name, (pid, port) in up.items():
-                    _one_round(rows[name][kind], pid, port, requests, KINDS[kind])
+                    _one_round(rows[name][kind], pid, port, requests, how)
         for name in up:
             for kind in KINDS:
                 row = rows[name][kind]

@@ -76,7 +76,7 @@ def _first_line(process: subprocess.Popen[str], wanted: str) -> str:
     for line in process.stdout:
         if wanted in line:
             return line
-    raise MissingError(f"{process.args} ended with {process.wait()} before it was ready")
+    raise MissingError(f"{process.args!r} ended with {process.wait()} before it was ready")
 
 
 def until(is_true: Callable[[], bool], what: str) -> None:

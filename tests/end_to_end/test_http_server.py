@@ -220,6 +220,65 @@ async def test_a_peer_that_takes_a_large_file_slowly_gets_all_of_it(serve: Serve
     assert bytes(body) == FILES["firmware.sbn"]
 
 
+async def test_a_peer_that_takes_its_reply_in_a_trickle_is_cut_when_it_has_had_time_enough(
+    serve: ServerMaker, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("certferry.serve.http_connection._GRACE", 0.5)
+    monkeypatch.setattr("certferry.serve.http_connection._SLOWEST", 20_000_000_000)
+    server = await serve(read_timeout=30)
+    reader, writer = await connect(server)
+    writer.write(b"GET /firmware.sbn HTTP/1.1\r\n\r\n")
+    await until(lambda: server.counters.in_progress == 1)
+    async with asyncio.timeout(20):
+        while server.connections:
+            await reader.read(65536)
+            await asyncio.sleep(0.01)
+    assert (server.counters.aborted, server.counters.in_progress) == (1, 0)
+
+
+async def test_one_address_has_so_many_connections_and_no_more(serve: ServerMaker, connect: Connect) -> None:
+    server = await serve(limit_from_one_address=2)
+    idle = [await connect(server) for _ in range(2)]
+    await until(lambda: len(server.connections) == 2)
+    with pytest.raises(HttpNoAnswerError):
+        await fetch(server.address, "ITLFile.tlv")
+    assert (server.counters.overflow, len(server.connections)) == (1, 2)
+    idle[0][1].close()
+    await until(lambda: len(server.connections) == 1)
+    assert await fetch(server.address, "ITLFile.tlv") == FILES["itlfile.tlv"]
+
+
+async def test_a_peer_that_says_no_more_still_gets_its_reply(serve: ServerMaker, connect: Connect) -> None:
+    server = await serve()
+    for name in ("itlfile.tlv", "firmware.sbn"):
+        reader, writer = await connect(server)
+        writer.write(f"GET /{name} HTTP/1.1\r\n\r\n".encode())
+        writer.write_eof()
+        reply = await asyncio.wait_for(reader.read(-1), 20)
+        assert reply.endswith(b"\r\n\r\n" + FILES[name])
+    await until(lambda: not server.connections)
+
+
+async def test_a_peer_gone_in_the_middle_of_its_reply_is_counted_as_aborted(
+    serve: ServerMaker, connect: Connect
+) -> None:
+    server = await serve()
+    reader, writer = await connect(server)
+    writer.write(b"GET /firmware.sbn HTTP/1.1\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    writer.transport.abort()
+    await until(lambda: server.counters.aborted == 1)
+    assert (server.connections, server.counters.in_progress) == (set(), 0)
+
+
+async def test_who_was_served_what_is_told(serve: ServerMaker, connect: Connect) -> None:
+    told: list[tuple[str, str]] = []
+    server = await serve(on_served=lambda name, host: told.append((name, host)))
+    requests = b"GET /ITLFile.tlv HTTP/1.1\r\n\r\nGET /none HTTP/1.1\r\n\r\n"
+    await reply_to(await connect(server), requests + b"GET /empty.txt HTTP/1.0\r\n\r\n")
+    assert told == [("/ITLFile.tlv", "127.0.0.1"), ("/empty.txt", "127.0.0.1")]
+
+
 async def test_above_the_connection_limit_a_request_is_answered_503(serve: ServerMaker, connect: Connect) -> None:
     server = await serve(connection_limit=2, limit_from_one_address=10)
     idle = [await connect(server) for _ in range(2)]

@@ -5,7 +5,7 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.wire.http_request import LARGEST_HEAD, HttpMalformedError, ReplyHead, Request, RequestParser
+from certferry.wire.http_request import LARGEST_HEAD, HttpMalformedError, ReplyHead, Request, RequestParser, plain_get
 
 paths = st.text(max_size=60).filter(lambda text: not _has_surrogates(text)).map(lambda text: f"/{text}")
 hosts = st.text("abcdefghijklmnopqrstuvwxyz0123456789.:-[]", max_size=40)
@@ -27,6 +27,21 @@ def _has_surrogates(text: str) -> bool:
 @given(requests)
 def test_a_request_survives_the_wire(request: Request) -> None:
     assert Request.parse(request.encode()) == request
+
+
+@given(
+    requests | st.builds(Request, st.just("GET"), st.from_regex(r"/[!-~]*", fullmatch=True), hosts, close=st.booleans())
+)
+def test_the_quick_look_at_a_request_never_contradicts_the_thorough_one(request: Request) -> None:
+    asked = plain_get(request.encode())
+    assert asked is None or asked == (request.path, not request.keep_alive)
+    assert asked is None or request.method == "GET"
+
+
+@given(st.binary(max_size=40).map(lambda data: b"GET /f" + data + b"\r\nHost:h\r\n\r\n"))
+def test_the_quick_look_reads_nothing_that_is_refused(data: bytes) -> None:
+    asked = plain_get(data)
+    assert asked is None or Request.parse(data).path == asked[0]
 
 
 @given(replies)

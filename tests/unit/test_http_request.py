@@ -11,6 +11,7 @@ from certferry.wire.http_request import (
     ReplyHead,
     Request,
     RequestParser,
+    plain_get,
     response,
 )
 
@@ -232,3 +233,11 @@ def test_any_order_spelling_and_reason_of_a_reply_is_read() -> None:
 def test_what_is_no_reply_is_refused(head: bytes, sentence: str) -> None:
     with pytest.raises(HttpMalformedError, match=sentence):
         ReplyHead.parse(head)
+
+
+def test_a_phones_request_is_read_in_one_look_and_whatever_is_unusual_is_left_to_the_parser() -> None:
+    asked = b"GET /SEP0011223344AA.cnf.xml.sgn HTTP/1.1\r\nHost:192.0.2.1:6970\r\n\r\n"
+    assert plain_get(asked) == ("/SEP0011223344AA.cnf.xml.sgn", False)
+    assert plain_get(asked[:-2] + b"Connection: close\r\n\r\n") == ("/SEP0011223344AA.cnf.xml.sgn", True)
+    for unusual in (asked[:-1], asked * 2, asked.replace(b"GET", b"HEAD"), asked.replace(b"SEP", b"%53EP"), b""):
+        assert plain_get(unusual) is None

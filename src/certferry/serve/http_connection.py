@@ -8,7 +8,6 @@ and a second for each 4 KiB to take all of it, so that not even a trickle holds 
 
 import select
 import socket
-from enum import Enum, auto
 from functools import lru_cache
 from typing import Protocol
 
@@ -20,7 +19,8 @@ _BLOCK = 64 * 1024
 _BLOCKS_EACH_TURN = 8
 _GRACE = 60.0
 _SLOWEST = 4096
-_NOW = socket.MSG_DONTWAIT
+_NOW = int(socket.MSG_DONTWAIT)
+_OUT, _IN = select.EPOLLOUT, select.EPOLLIN
 _NOTHING = memoryview(b"")
 _FOUND, _NOT_FOUND, _BUSY = 200, 404, 503
 
@@ -42,22 +42,21 @@ class Home(Protocol):
     def served(self, path: str, host: str) -> None:
         """Count a file that was sent whole."""
 
-    def is_full(self) -> bool:
-        """Whether there are more connections than are served."""
+    def is_full_for(self, connection: "Connection") -> bool:
+        """Whether there are as many connections as are served without this one."""
 
-    def watch(self, connection: "Connection", events: int) -> None:
-        """Call the connection's ``ready`` when its socket is ready for one of ``events``."""
+    def watch(self, connection: "Connection") -> None:
+        """Call the connection's ``ready`` when its socket is ready for what it awaits."""
 
     def leave(self, connection: "Connection") -> None:
         """Give its place back."""
 
 
-class _State(Enum):
-    OPEN = auto()
-    CLOSING = auto()  # once the reply is sent
-    REFUSING = auto()  # likewise, but what the peer still sends is read and dropped, or it might lose our last words
-    DRAINING = auto()  # all is said, now only that
-    CLOSED = auto()
+_OPEN = 0
+_CLOSING = 1  # once the reply is sent
+_REFUSING = 2  # likewise, but what the peer still sends is read and dropped, or it might lose our last words
+_DRAINING = 3  # all is said, now only that
+_CLOSED = 4
 
 
 class Connection:
@@ -77,12 +76,12 @@ class Connection:
         "sock",
     )
 
-    def __init__(self, sock: socket.socket, host: str, home: Home, now: float) -> None:
+    def __init__(self, sock: socket.SocketType, host: str, home: Home, now: float) -> None:
         self.sock = sock
         self.host = host
         self.deadline = now + home.read_timeout
         self._home = home
-        self._state = _State.OPEN
+        self._state = _OPEN
         self._parser: RequestParser | None = None
         self._unsent: bytes | memoryview = b""
         self._body = _NOTHING
@@ -91,17 +90,22 @@ class Connection:
         self._give_up_at = 0.0
 
     @property
+    def awaited(self) -> int:
+        """What its socket is to be ready for."""
+        return _OUT if self._is_waiting else _IN
+
+    @property
     def is_closed(self) -> bool:
         """Whether it is over, and its socket closed."""
-        return self._state is _State.CLOSED
+        return self._state == _CLOSED
 
     def ready(self, events: int, now: float) -> None:
         """Go on with what its socket is ready for."""
-        if events & select.EPOLLOUT and self._is_waiting:
+        if events & _OUT and self._is_waiting:
             self._push(now)
             if self._parser is not None:
                 self._answer_requests(self._parser, now)
-        elif self._state is not _State.CLOSED:
+        elif self._state != _CLOSED:
             self.receive(now)
 
     def receive(self, now: float) -> None:
@@ -115,14 +119,14 @@ class Connection:
             return
         if not data or self._is_waiting:  # while a reply waits, nothing is read unless the peer is gone
             self.close()
-        elif self._state is _State.OPEN:
+        elif self._state == _OPEN:
             self._take(data, now)
 
     def close(self) -> None:
         """Close the socket now, whatever is still to be sent."""
-        if self._state is _State.CLOSED:
+        if self._state == _CLOSED:
             return
-        self._state = _State.CLOSED
+        self._state = _CLOSED
         if self._file is not None:
             self._home.counters.aborted += 1
             self._home.counters.in_progress -= self._is_waiting
@@ -141,7 +145,7 @@ class Connection:
 
     def _answer_requests(self, parser: RequestParser, now: float) -> None:
         """Answer what is whole; requests behind an unfinished reply wait, and so does reading more of them."""
-        while self._state is _State.OPEN and not self._is_waiting:
+        while self._state == _OPEN and not self._is_waiting:
             try:
                 request = parser.next_request()
             except HttpMalformedError as error:
@@ -155,7 +159,7 @@ class Connection:
 
     def _answer(self, path: str, now: float, *, with_body: bool, close: bool) -> None:
         home = self._home
-        if home.is_full():
+        if home.is_full_for(self):
             home.counters.overflow += 1
             close, head, body = True, _head(_BUSY, 0, close=True), b""
         elif (content := home.find(path)) is None:
@@ -165,11 +169,11 @@ class Connection:
             self._file = path
             head, body = _head(_FOUND, len(content), close=close), content if with_body else b""
         if close:
-            self._state = _State.CLOSING
+            self._state = _CLOSING
         self._begin(head, body, now)
 
     def _refuse(self, status: int, now: float) -> None:
-        self._state = _State.REFUSING
+        self._state = _REFUSING
         self._begin(_head(status, 0, close=True), b"", now)
 
     def _begin(self, head: bytes, body: bytes, now: float) -> None:
@@ -205,7 +209,7 @@ class Connection:
         if not self._is_waiting:
             self._is_waiting = True
             self._home.counters.in_progress += self._file is not None
-            self._home.watch(self, select.EPOLLOUT)
+            self._home.watch(self)
 
     def _sent(self, now: float) -> None:
         """The reply is with the kernel."""
@@ -213,14 +217,14 @@ class Connection:
         if self._is_waiting:
             self._is_waiting = False
             home.counters.in_progress -= self._file is not None
-            home.watch(self, select.EPOLLIN)
+            home.watch(self)
         if self._file is not None:
             home.served(self._file, self.host)
             self._file = None
-        if self._state is _State.CLOSING:
+        if self._state == _CLOSING:
             self.close()
-        elif self._state is _State.REFUSING:
-            self._state = _State.DRAINING
+        elif self._state == _REFUSING:
+            self._state = _DRAINING
             self.sock.shutdown(socket.SHUT_WR)
         else:
             self.deadline = now + home.read_timeout
