@@ -1,17 +1,24 @@
-"""The API on a large cluster: 10,000 trust certificates of twenty clusters, 40,000 phones; how long each answer takes.
+"""Every page and the API beside a large cluster: 10,000 trust certificates, 40,000 phones, twenty clusters' files.
 
-Without sockets, in one process: what is measured is the server's own time. A page draws from the same answers.
+Without sockets between reader and server, in one process: what is measured is the server's own time for one answer,
+the talk with OpenSSH's sftp server included. ``first`` is the first time an address is asked, when nothing is known.
 """
 
 import argparse
 import asyncio
+import json
 import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
+import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,17 +26,44 @@ from cryptography.x509.oid import NameOID
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from certferry.bulk.consolidating import consolidate
+from certferry.bulk.exporting import export
+from certferry.bulk.settings import SftpSettings
+from certferry.bulk.transport import SftpExchange
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.nodes import parse_node
-from certferry.cluster.values import Phone, TrustChange
+from certferry.cluster.sightings import HeldLists, Sighting, Step
+from certferry.cluster.values import Node, NodeRole, Phone, TrustChange
+from certferry.lab.keys import PooledKeys
 from certferry.trust.purpose import Store
 from certferry.trust.release import Release
+from certferry.web.exchanges import IDLE_SECONDS
 from certferry.wire.certificate import Certificate
+from openssh import running_sshd  # the tests' own OpenSSH server
 from web_site import Site
 
 ROUNDS = 10
+NODES = 21
+KEYS = 128
 STORES = (Store.CALLMANAGER_TRUST, Store.TOMCAT_TRUST, Store.PHONE_SAST_TRUST)
 PATHS = (
+    "show/cluster",
+    "show/phones",
+    "show/phones?text=desk%203999",
+    "show/phones?page=700",
+    "show/phones?status=mismatch",
+    "show/audit",
+    "security/certificates",
+    "security/certificates?text=node77&order=expiration",
+    "security/bulk",
+    "security/bulk?size=200&page=5",
+    "security/bulk/history",
+    "security/trust-lists",
+    "security/trust-lists/ITL/n0",
+    "settings/parameters",
+    "settings/users",
+    "settings/tokens",
+    "migration",
     "api/v1/cluster",
     "api/v1/certificates/own",
     "api/v1/certificates/trust",
@@ -40,45 +74,108 @@ PATHS = (
     "api/v1/phones",
     "api/v1/phones?text=desk%203999",
     "api/v1/phones?cursor=39000",
+    "api/v1/bulk/files",
     "api/v1/bulk/history",
+    "api/v1/jobs",
     "api/v1/audit",
     "metrics",
 )
 
 
-async def main() -> None:
-    """Print one line for each address."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--certificates", type=int, default=10_000)
-    parser.add_argument("--phones", type=int, default=40_000)
-    sizes = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        site = Site(large_cluster(Path(folder) / "large", sizes.certificates, sizes.phones))
+@dataclass(frozen=True)
+class Sizes:
+    """How large everything is."""
+
+    certificates: int = 10_000
+    phones: int = 40_000
+    clusters: int = 20
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one address took, in milliseconds, and how large the answer was."""
+
+    path: str
+    first: float
+    median: float
+    worst: float
+    bytes: int
+
+
+async def measure(sizes: Sizes, paths: Sequence[str] = PATHS, rounds: int = ROUNDS) -> dict[str, Any]:
+    """Make everything and time each address."""
+    async with AsyncExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ssh = await stack.enter_async_context(running_sshd(place))
+        files = await exchange_files(place, ssh.settings, sizes.clusters)
+        large, other = (large_cluster(place / name, name, sizes) for name in ("large", "other"))
+        for cluster in (large, other):
+            ssh.settings.save(cluster)
+        site = Site(large, {"other": other})
+        site.clock.now = datetime.now(UTC)
+        site.context.exchanges.idle = IDLE_SECONDS
+        stack.push_async_callback(site.context.exchanges.close)
         begun = perf_counter()
         site.cluster.prepare_searches()
-        print(f"preparing searches of {sizes.certificates} new certificates, once: {perf_counter() - begun:.2f} s")
-        async with site.logged_in() as client:
-            for path in PATHS:
-                times = []
-                for _ in range(ROUNDS):
-                    begun = perf_counter()
-                    answer = await client.get(f"/{path}")
-                    times.append((perf_counter() - begun) * 1000)
-                    assert answer.status_code == 200, answer.text
-                print(f"{path:<82} median {median(times):6.1f} ms, worst {max(times):6.1f} ms")
+        prepared = perf_counter() - begun
+        client = await stack.enter_async_context(site.logged_in())
+        timings = [await timed(client, path, rounds) for path in paths]
+    return {
+        "sizes": asdict(sizes) | {"files": files},
+        "prepare_searches_s": prepared,
+        "pages": [asdict(timing) for timing in timings],
+        "slowest_ms": max(timing.worst for timing in timings),
+    }
 
 
-def large_cluster(folder: Path, certificates: int, phones: int) -> Cluster:
-    """Make a cluster of three nodes that twenty others exchanged certificates with."""
+async def timed(client: httpx.AsyncClient, path: str, rounds: int) -> Timing:
+    """Ask for one address again and again."""
+    times = []
+    for _ in range(rounds + 1):
+        begun = perf_counter()
+        answer = await client.get(f"/{path}")
+        times.append((perf_counter() - begun) * 1000)
+        assert answer.status_code == 200, (path, answer.text)
+    return Timing(path, times[0], median(times[1:]), max(times[1:]), len(answer.content))
+
+
+async def exchange_files(place: Path, settings: SftpSettings, count: int) -> int:
+    """Let ``count`` clusters of 21 nodes export, and one consolidate; return how many files there are."""
+    keys, now = PooledKeys(KEYS), datetime.now(UTC)
+    async with SftpExchange.opened(settings) as exchange:
+        clusters = [exporting_cluster(place, number, keys) for number in range(count)]
+        for cluster in clusters:
+            await export(cluster, exchange, now=now)
+        await consolidate(clusters[0], exchange, now=now)
+        return len(await exchange.entries())
+
+
+def exporting_cluster(place: Path, number: int, keys: PooledKeys) -> Cluster:
+    """Make one cluster of 21 nodes."""
+    roles = frozenset({NodeRole.TVS, NodeRole.TFTP, NodeRole.CALLMANAGER})
+    first = roles | {NodeRole.PUBLISHER, NodeRole.CAPF}
+    nodes = [
+        Node(f"c{number}n{index}", f"10.{number}.0.{index + 1}", roles if index else first) for index in range(NODES)
+    ]
+    return Cluster.create(place / f"c{number}", ClusterSpec(f"c{number}", Release(12, 5, 1), nodes), keys=keys)
+
+
+def large_cluster(folder: Path, name: str, sizes: Sizes) -> Cluster:
+    """Make a cluster of three nodes that twenty others exchanged certificates with, and whose phones were seen."""
     nodes = [parse_node(f"n{n}=10.0.0.{n + 1}:{'publisher,' if n == 0 else ''}tftp,tvs,callmanager") for n in range(3)]
-    cluster = Cluster.create(folder, ClusterSpec("large", Release.parse("12.5.1"), nodes, secure=True))
+    cluster = Cluster.create(folder, ClusterSpec(name, Release.parse("12.5.1"), nodes, secure=True))
     key = ec.generate_private_key(ec.SECP256R1())
     changes = [
         TrustChange("add", STORES[n % len(STORES)], foreign_certificate(n, key), f"cluster{n % 20}")
-        for n in range(certificates)
+        for n in range(sizes.certificates)
     ]
     cluster.change_trust(changes, action="bulk import")
-    cluster.add_phones([Phone(f"SEP{n:012X}", description=f"desk {n}") for n in range(phones)])
+    devices = [f"SEP{n:012X}" for n in range(sizes.phones)]
+    cluster.add_phones([Phone(device, description=f"desk {n}") for n, device in enumerate(devices)])
+    now = datetime.now(UTC)
+    seen = [Sighting(device, Step.REGISTERED, now, "n0", "10.9.0.1", "3600") for device in devices[::2]]
+    held = [HeldLists(device, "", f"{n % 4:040X}", None, now) for n, device in enumerate(devices[::2])]
+    cluster.sightings.note(seen, held)
     return cluster
 
 
@@ -92,5 +189,24 @@ def foreign_certificate(number: int, key: ec.EllipticCurvePrivateKey) -> Certifi
     return Certificate.of(builder.sign(key, hashes.SHA256()))
 
 
+def main() -> None:
+    """Print one line for each address, or everything as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, size in asdict(Sizes()).items():
+        parser.add_argument(f"--{name}", type=int, default=size)
+    parser.add_argument("--json", action="store_true")
+    given = vars(parser.parse_args())
+    as_json = given.pop("json")
+    measured = asyncio.run(measure(Sizes(**given)))
+    if as_json:
+        json.dump(measured, sys.stdout, indent=2)
+        print()
+        return
+    print(", ".join(f"{count} {name}" for name, count in measured["sizes"].items()))
+    print(f"preparing searches of the new certificates, once: {measured['prepare_searches_s']:.2f} s")
+    for page in measured["pages"]:
+        print("{path:<82} first {first:7.1f} ms, median {median:6.1f} ms, worst {worst:6.1f} ms".format(**page))
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -44,6 +44,7 @@ class Site:
 
     def __post_init__(self) -> None:
         self.context = WebContext(self.cluster, self.others, clock=self.clock)
+        self.context.exchanges.idle = 0  # nobody closes connections of a site that just goes away
         self.context.passwords.hasher = CHEAP
         self.context.passwords.put_user("ann", Role.OPERATOR, PASSWORD)
         self.context.passwords.put_user("bob", Role.READ_ONLY, PASSWORD)
@@ -52,6 +53,7 @@ class Site:
     def restart(self) -> None:
         """Let the server start anew: what it kept in memory is gone."""
         self.context = WebContext(self.cluster, self.others, clock=self.clock)
+        self.context.exchanges.idle = 0  # nobody closes connections of a site that just goes away
         self.context.passwords.hasher = CHEAP
         self.app = create_app(self.context)
 

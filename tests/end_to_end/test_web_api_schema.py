@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 from certferry.bulk.refusals import UnreachableError
 from certferry.cluster.values import Phone
 from certferry.web import work
+from certferry.web.exchanges import Exchanges
 from conftest import MakeCluster
 from web_site import Site
 
@@ -40,6 +41,7 @@ def site(make_cluster: MakeCluster, monkeypatch: pytest.MonkeyPatch) -> Site:
 
     for name in ("in_directory", "try_settings", "_verify", "_rehearse"):
         monkeypatch.setattr(work, name, nowhere)
+    monkeypatch.setattr(Exchanges, "describe", nowhere)
     cluster = make_cluster(nodes=1, secure=True)
     cluster.add_phones([Phone("SEP001B54AABBCC")])
     return Site(cluster)

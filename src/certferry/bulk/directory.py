@@ -83,9 +83,11 @@ def listing_of(snapshot: Snapshot, wrapping: Wrapping) -> Listing:
     bundles = [bundle for name in snapshot.files if (bundle := BundleName.parse(name))]
     exported = frozenset(bundle.bulk_type for bundle in bundles if not bundle.is_consolidated)
     consolidated = frozenset(bundle.bulk_type for bundle in bundles if bundle.is_consolidated)
+    clusters = snapshot.clusters()
+    locks = frozenset({lock_name(None), *map(lock_name, clusters)})
     return Listing(
-        files=tuple(_listed(snapshot, name, wrapping) for name in snapshot.files if not _belongs(snapshot, name)),
-        clusters=snapshot.clusters(),
+        files=tuple(_listed(snapshot, name, wrapping) for name in snapshot.files if not _belongs(name, locks)),
+        clusters=clusters,
         exported=exported,
         consolidated=consolidated,
         stale={t: stale for t in BulkType if t in consolidated and (stale := stale_sources(snapshot, t))},
@@ -140,9 +142,8 @@ def _content(snapshot: Snapshot, name: str, wrapping: Wrapping, refusal: Refusal
         return None, problem or str(error)
 
 
-def _belongs(snapshot: Snapshot, name: str) -> bool:
+def _belongs(name: str, locks: frozenset[str]) -> bool:
     """Whether a file is a manifest or a lock."""
-    locks = {lock_name(None), *map(lock_name, snapshot.clusters())}
     is_export_manifest = cluster_of_manifest(name) is not None
     is_consolidated_manifest = is_consolidated(name) and BundleName.parse(name) is None
     return name in locks or is_export_manifest or is_consolidated_manifest

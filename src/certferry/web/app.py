@@ -82,3 +82,4 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await app.state.jobs.resume()
     yield
     await app.state.jobs.finish()
+    await app.state.context.exchanges.close()

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from certferry.cluster.cluster import Cluster
 from certferry.errors import UsageError
+from certferry.web.exchanges import Exchanges
 from certferry.web.passwords import Passwords
 from certferry.web.sessions import Sessions
 from certferry.web.throttle import Throttle
@@ -46,6 +47,7 @@ class WebContext:
     https: bool = True
     passwords: Passwords = field(init=False)
     sessions: Sessions = field(init=False)
+    exchanges: Exchanges = field(default_factory=Exchanges)
     user_tries: Throttle = field(default_factory=_by_user)
     address_tries: Throttle = field(default_factory=_by_address)
     name_tries: Throttle = field(default_factory=_by_name)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from certferry.bulk import consolidating, directory, exporting, importing
+from certferry.bulk import consolidating, exporting, importing
 from certferry.bulk.lock import break_lock
 from certferry.bulk.settings import SftpSettings
-from certferry.bulk.telling import listing_json, plan_json, why_not_consolidate, why_not_import
+from certferry.bulk.telling import plan_json
 from certferry.bulk.transport import SftpExchange
 from certferry.bulk.trying import try_settings
 from certferry.bulk.wrapping import Wrapping
@@ -248,14 +248,3 @@ async def in_directory(cluster: Cluster, work: Callable[[SftpExchange, Wrapping]
     settings = SftpSettings.load(cluster)
     async with SftpExchange.opened(settings) as exchange:
         return await work(exchange, Wrapping.of(settings))
-
-
-async def read_directory(cluster: Cluster) -> dict[str, Any]:
-    """Read the exchange directory anew, and say which buttons are offered, and why not."""
-
-    async def read(exchange: SftpExchange, wrapping: Wrapping) -> directory.Listing:
-        return await directory.list_directory(exchange, wrapping)
-
-    listing = await in_directory(cluster, read)
-    reasons = {"consolidate": why_not_consolidate(listing), "import": why_not_import(listing)}
-    return {**listing_json(listing), "why_not": reasons}

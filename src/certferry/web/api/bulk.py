@@ -1,6 +1,5 @@
 """/bulk: the SFTP form, the exchange directory, and its buttons as jobs."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -14,7 +13,6 @@ from certferry.web.security import Operator
 from certferry.web.views import history_view, job_view, page, sftp_view
 from certferry.web.work import (
     ExchangeWish,
-    read_directory,
     start_consolidate,
     start_export,
     start_import,
@@ -68,9 +66,9 @@ async def test(
 
 
 @router.get("/files")
-def files(cluster: ChosenCluster) -> DirectoryAnswer:
+async def files(cluster: ChosenCluster, context: Context) -> DirectoryAnswer:
     """Read the exchange directory anew: the files of every cluster, and what is offered next."""
-    return DirectoryAnswer.model_validate(asyncio.run(read_directory(cluster)))
+    return DirectoryAnswer.model_validate(await context.exchanges.describe(cluster))
 
 
 @router.post("/export", status_code=ACCEPTED)

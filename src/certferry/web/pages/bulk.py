@@ -20,7 +20,7 @@ from certferry.web.pages.once import Outcome, new_key, outcomes_of
 from certferry.web.pages.sentences import Told
 from certferry.web.pages.sftp_form import login_kept, save, saved_form
 from certferry.web.security import User, current_user, require_operator
-from certferry.web.work import ExchangeWish, read_directory, start_consolidate, start_export, start_import, start_plan
+from certferry.web.work import ExchangeWish, start_consolidate, start_export, start_import, start_plan
 
 router = APIRouter(prefix="/security/bulk", dependencies=[Depends(current_user)])
 BULK = "/security/bulk"
@@ -78,6 +78,10 @@ async def _page(request: Request, context: Context, form: Form, status: int = 20
         kept=login_kept(context.cluster),
         typed=outcomes_of(request).secret(request.state.user.name, form.key) != "",
         read=read,
+        files=_files(request, read),
+        chosen=request.query_params.get("from", ""),
+        only_problems="problems" in request.query_params,
+        sizes=SIZES,
         buttons=[(button, _why_not(request, read, button), new_key()) for button in BUTTONS],
         types=["all", *BulkType],
         running=running,
@@ -85,9 +89,22 @@ async def _page(request: Request, context: Context, form: Form, status: int = 20
     )
 
 
+def _files(request: Request, read: Directory) -> Page[dict[str, Any]]:
+    """Choose the files that are shown: of one cluster or all, those with a problem or all, a page of them."""
+    query, listing = request.query_params, read.listing or {"files": ()}
+    chosen = query.get("from", "")
+    files = [
+        each
+        for each in listing["files"]
+        if chosen in ("", each["cluster"]) and ("problems" not in query or each["problem"] or not each["signed"])
+    ]
+    part = part_of(query)
+    return Page(files[part.skip : part.skip + part.limit], page_number(query), page_size(query), len(files))
+
+
 async def _read(request: Request, context: WebContext) -> Directory:
     try:
-        return Directory(await read_directory(context.cluster), None, is_configured=True)
+        return Directory(await context.exchanges.describe(context.cluster), None, is_configured=True)
     except Refusal as refusal:
         missing = refusal.code == "bulk.settings-missing"
         return Directory(None, None if missing else told(request, refusal), is_configured=not missing)

@@ -6,11 +6,12 @@ step due again. What happens outside, in DHCP or at the phones, is the administr
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.parameters import ROLLBACK
-from certferry.cluster.values import Service
+from certferry.cluster.values import Identity, Node, NodeRole, Service
 from certferry.trust.purpose import PURPOSES_OF_TYPE, STORES_OF_TYPE, BulkType, Purpose, Store
 from certferry.web.pages.kept import DEVICES, HOLDINGS
 from certferry.wire.certificate import Certificate
@@ -38,9 +39,9 @@ class Step:
     state: State
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Side:
-    """One cluster as the console shows it."""
+    """One cluster as the console shows it; each thing is read once, when it is needed."""
 
     cluster: Cluster
     listing: Mapping[str, Any] | None
@@ -51,16 +52,56 @@ class Side:
         """The cluster's name."""
         return self.cluster.name
 
-    @property
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes of the cluster."""
+        return tuple(self.cluster.nodes())
+
+    @cached_property
+    def identities(self) -> tuple[Identity, ...]:
+        """The certificates of the cluster."""
+        return tuple(self.cluster.identities())
+
+    @cached_property
+    def shared(self) -> tuple[str | None, ...]:
+        """What both clusters have to give alike: where the exchange directory is."""
+        return tuple(self.cluster.setting(key) for key in ("sftp.host", "sftp.port", "sftp.directory"))
+
+    @cached_property
+    def devices(self) -> frozenset[str]:
+        """The phones that the cluster knows."""
+        return DEVICES.of(self.cluster)
+
+    @cached_property
+    def held(self) -> frozenset[tuple[Store, str]]:
+        """Which store holds which certificate."""
+        return HOLDINGS.of(self.cluster).held
+
+    @cached_property
+    def counts(self) -> Mapping[str, int]:
+        """How many phones, trust entries and lines of audit there are."""
+        return self.cluster.counts()
+
+    @cached_property
+    def security_mode(self) -> str:
+        """Whether the cluster is in mixed mode."""
+        return self.cluster.security_mode
+
+    @cached_property
+    def foreign(self) -> Mapping[str, int]:
+        """How many certificates of other clusters each store has."""
+        return HOLDINGS.of(self.cluster).foreign
+
+    @cached_property
     def lagging(self) -> tuple[str, ...]:
         """The nodes that do not answer from the latest change, or never said so."""
         served, version = self.cluster.served(), self.cluster.version()
-        return tuple(node.name for node in self.cluster.nodes() if served.get(node.name, -1) < version)
+        return tuple(node.name for node in self.nodes if served.get(node.name, -1) < version)
 
     @property
     def option150(self) -> tuple[str, ...]:
         """What DHCP option 150 names to bring phones here: the first two TFTP nodes, with an odd port."""
-        nodes = self.cluster.tftp_nodes()[:2]
+        nodes = [node for node in self.nodes if NodeRole.TFTP in node.roles][:2]
         return tuple(
             node.address if node.ports[Service.TFTP] == 69 else f"{node.address}:{node.ports[Service.TFTP]}"  # noqa: PLR2004 -- the standard port
             for node in nodes
@@ -92,7 +133,7 @@ def _facts(source: Side, destination: Side, verified: Mapping[str, Any] | None) 
     yield _phones_known(source, destination)
     yield _rollback(source)
     for side, other in ((destination, source), (source, destination)):
-        holds = _is_configured(side) and (not _is_configured(other) or _shared(side) == _shared(other))
+        holds = _is_configured(side) and (not _is_configured(other) or side.shared == other.shared)
         yield Fact("settings", holds, {"cluster": side.name}, side.name, "/security/bulk")
     for side in (destination, source):
         yield Fact("export", _exported(side), {"cluster": side.name}, side.name, "/security/bulk")
@@ -107,9 +148,15 @@ def _facts(source: Side, destination: Side, verified: Mapping[str, Any] | None) 
 
 
 def _phones_known(source: Side, destination: Side) -> Fact:
-    here, there = DEVICES.of(source.cluster), DEVICES.of(destination.cluster)
-    values = {"count": len(here), "missing": len(here - there), "cluster": destination.name}
-    return Fact("phones", bool(here) and here <= there, values, destination.name, "/show/phones")
+    here, missing = source.devices, missing_devices(source.devices, destination.devices)
+    values = {"count": len(here), "missing": missing, "cluster": destination.name}
+    return Fact("phones", bool(here) and not missing, values, destination.name, "/show/phones")
+
+
+@lru_cache(maxsize=16)
+def missing_devices(here: frozenset[str], there: frozenset[str]) -> int:
+    """Count the phones that are known in one place and not in the other; sets keep their hash, so asking is cheap."""
+    return len(here - there)
 
 
 def _rollback(source: Side) -> Fact:
@@ -118,12 +165,7 @@ def _rollback(source: Side) -> Fact:
 
 
 def _is_configured(side: Side) -> bool:
-    return bool(side.cluster.setting("sftp.host"))
-
-
-def _shared(side: Side) -> tuple[str | None, ...]:
-    """What both clusters have to give alike."""
-    return tuple(side.cluster.setting(key) for key in ("sftp.host", "sftp.port", "sftp.directory"))
+    return bool(side.shared[0])
 
 
 def _exported(side: Side) -> bool | None:
@@ -136,7 +178,7 @@ def _exported(side: Side) -> bool | None:
 
 def _is_fresh(side: Side, kind: BulkType, files: list[Mapping[str, Any]]) -> bool:
     """Whether a type is exported, and no certificate of it was made since."""
-    born = [each.certificate.not_before for each in side.cluster.identities() if each.purpose in PURPOSES_OF_TYPE[kind]]
+    born = [each.certificate.not_before for each in side.identities if each.purpose in PURPOSES_OF_TYPE[kind]]
     written = [each["modified"] for each in files if each["type"] == kind.value]
     return not born or (bool(written) and max(born) <= max(written))
 
@@ -148,19 +190,18 @@ def _consolidated(source: Side, destination: Side) -> bool | None:
 
 def _imported(here: Side, there: Side) -> Fact:
     """Judge by what counts at last: whether the stores of one cluster hold the other's present certificates."""
-    missing = missing_certificates(here.cluster, there.cluster)
+    missing = missing_certificates(here, there)
     values = {"cluster": here.name, "other": there.name, "missing": len(missing)}
     return Fact("import", not missing, values, here.name, "/security/bulk")
 
 
-def missing_certificates(here: Cluster, there: Cluster) -> set[tuple[Store, Certificate]]:
+def missing_certificates(here: Side, there: Side) -> set[tuple[Store, Certificate]]:
     """Return what an import of everything would still add to ``here`` from ``there``."""
-    held = HOLDINGS.of(here).held
     return {
         (store, identity.certificate)
-        for identity in there.identities()
+        for identity in there.identities
         for store in _wanted(identity.purpose)
-        if (store, identity.certificate.sha256) not in held
+        if (store, identity.certificate.sha256) not in here.held
     }
 
 

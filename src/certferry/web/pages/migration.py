@@ -1,9 +1,9 @@
 """The migration console: both clusters side by side, what is done, what comes next, and the verification."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
@@ -23,11 +23,10 @@ from certferry.web.jobs import Jobs
 from certferry.web.pages.checklist import Side, checklist
 from certferry.web.pages.drawing import draw, go, told, words_of
 from certferry.web.pages.forms import Form, read_form
-from certferry.web.pages.kept import HOLDINGS
 from certferry.web.pages.language import language_of
 from certferry.web.pages.sentences import Told, tell
 from certferry.web.security import CurrentUser, current_user
-from certferry.web.work import LookWish, read_directory, start_look
+from certferry.web.work import LookWish, start_look
 
 router = APIRouter(prefix="/migration", dependencies=[Depends(current_user)])
 Context = Annotated[WebContext, Depends(context_of)]
@@ -46,7 +45,7 @@ async def _console(request: Request, context: WebContext, form: Form, status: in
     if not context.others:
         return draw(request, "migration_alone.html")
     source, destination = _pair(context, form.values)
-    sides = [await _side(request, cluster) for cluster in (source, destination)]
+    sides = await _sides(request, (source, destination))
     last = await _last_verification(request, source, destination)
     verified = last.result if last and last.result else None
     return draw(
@@ -58,8 +57,6 @@ async def _console(request: Request, context: WebContext, form: Form, status: in
         steps=await run_in_threadpool(checklist, sides[0], sides[1], verified),
         names=[cluster.name for cluster in context.clusters],
         last=last,
-        counts=await run_in_threadpool(lambda: {side.name: side.cluster.counts() for side in sides}),
-        stores=await run_in_threadpool(lambda: {side.name: HOLDINGS.of(side.cluster).foreign for side in sides}),
     )
 
 
@@ -74,11 +71,16 @@ def _pair(context: WebContext, query: Mapping[str, str]) -> tuple[Cluster, Clust
     return context.named(source), context.named(destination)
 
 
-async def _side(request: Request, cluster: Cluster) -> Side:
-    try:
-        return Side(cluster, await read_directory(cluster))
-    except Refusal as refusal:
-        return Side(cluster, None, "" if refusal.code == "bulk.settings-missing" else told(request, refusal).sentence)
+async def _sides(request: Request, clusters: Sequence[Cluster]) -> list[Side]:
+    """Read the exchange directories, each once where both clusters use the same."""
+    listings = await context_of(request).exchanges.describe_all(clusters)
+    return [_side(request, cluster, listing) for cluster, listing in zip(clusters, listings, strict=True)]
+
+
+def _side(request: Request, cluster: Cluster, listing: Mapping[str, Any] | Refusal) -> Side:
+    if not isinstance(listing, Refusal):
+        return Side(cluster, listing)
+    return Side(cluster, None, "" if listing.code == "bulk.settings-missing" else told(request, listing).sentence)
 
 
 async def _last_verification(request: Request, source: Cluster, destination: Cluster) -> Job | None:
