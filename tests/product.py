@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @cache
 def every_refusal() -> tuple[type[Refusal], ...]:
     for module in pkgutil.walk_packages(certferry.__path__, "certferry."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith("__main__") and ".alembic." not in module.name:  # Alembic runs those
             importlib.import_module(module.name)
     refusals: set[type[Refusal]] = {Refusal, *_below(Refusal)}
     return tuple(sorted(refusals, key=lambda refusal: (refusal.code, refusal.__qualname__)))

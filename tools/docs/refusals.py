@@ -32,7 +32,7 @@ _AREAS = {
 def every_refusal() -> list[type[Refusal]]:
     """Return all refusals of the product, sorted by code."""
     for module in pkgutil.walk_packages(certferry.__path__, "certferry."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith("__main__") and ".alembic." not in module.name:  # Alembic runs those
             importlib.import_module(module.name)
     return sorted({Refusal, *_below(Refusal)}, key=lambda refusal: refusal.code)
 
