@@ -34,6 +34,17 @@ def test_both_modes_move_every_phone(tmp_path: Path) -> None:
     assert (again.code, again.error["code"]) == (1, "cluster.exists")
 
 
+@pytest.mark.slow
+def test_phones_in_several_processes_move_as_well_and_their_memory_is_told() -> None:
+    words = ["--phones", "8", "--nodes", "1", "--processes", "2", "--secure"]
+    ended = certferry_process("demo", *words, "--json", timeout=120)
+    (mode,) = ended.json["modes"]
+    assert (ended.code, mode["registered_at_destination"], mode["tvs_requests"]) == (0, 8, 8)
+    assert mode["before_exchange"] == {"tvs.invalid": 8}
+    assert mode["bytes_each"] > 0
+    assert "the phones have 2 processes" in ended.stderr
+
+
 REPORT = ModeReport(secure=False, phones=2, registered_at_destination=2, tvs_requests=2, seconds=0.5)
 Told = dict[str, Any]
 

@@ -71,14 +71,14 @@ class Line(asyncio.Protocol):
 
     async def secure(self, context: ssl.SSLContext, identity: CertificatePaths | None) -> None:
         """Shake hands; raise ``ssl.SSLError`` or ``OSError``, or ``IdentityUnusableError``."""
-        self._secured = asyncio.get_running_loop().create_future()
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         with _lending:
             if identity is not None:
                 load_identity(context, identity)
             self._session = context.wrap_bio(self._incoming, self._outgoing)
-        self._advance()
+        self._secured = asyncio.get_running_loop().create_future()
         try:
+            self._advance()
             await self._secured
         finally:
             self._secured = None

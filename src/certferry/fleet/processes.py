@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ PHONES_EACH = 500
 _STOP_SECONDS = 10
 _COMMAND = (sys.executable, "-m", "certferry.fleet.worker")
 _Ended = Callable[[str, Outcome], None]
+_Asking = Coroutine[Any, Any, Mapping[str, Any]]
 
 
 class FleetWorkerError(Refusal):
@@ -84,20 +85,26 @@ class FleetProcesses:
                 progress(Progress(len(outcomes), len(self._handsets), device, outcome))
 
         order = {"order": "boot", "servers": tftp_servers}
-        async with asyncio.TaskGroup() as group:
-            done = [group.create_task(crew.ask(order, ended)) for crew in self._crews]
-        return FleetResult(sum(each.result()["tvs_requests"] for each in done), outcomes)
+        done = await _all_of(crew.ask(order, ended) for crew in self._crews)
+        return FleetResult(sum(each["tvs_requests"] for each in done), outcomes)
 
     async def attempt(self, count: int, tftp_servers: Sequence[Address]) -> Attempt:
-        """Let the first ``count`` boot, at most as many as the first process has, and give them back what they had."""
+        """Let the first ``count`` boot, and then give them back what they had in flash."""
         outcomes: dict[str, Outcome] = {}
-        order = {"order": "attempt", "count": count, "servers": tftp_servers}
-        done = await self._crews[0].ask(order, outcomes.__setitem__)
-        return Attempt(FleetResult(done["tvs_requests"], outcomes), done["kept"])
+        asked = []
+        for crew in self._crews:
+            share = min(count, len(crew.names))
+            count -= share
+            if share:
+                order = {"order": "attempt", "count": share, "servers": tftp_servers}
+                asked.append(crew.ask(order, outcomes.__setitem__))
+        done = await _all_of(asked)
+        result = FleetResult(sum(each["tvs_requests"] for each in done), outcomes)
+        return Attempt(result, sum(each["kept"] for each in done))
 
     async def lacking(self, *, ctl: bool) -> Sequence[str]:
         """Name the phones without an ITL, or with ``ctl`` those without an ITL or a CTL."""
-        answers = await asyncio.gather(*(crew.ask({"order": "lacking", "ctl": ctl}) for crew in self._crews))
+        answers = await _all_of(crew.ask({"order": "lacking", "ctl": ctl}) for crew in self._crews)
         return [name for answer in answers for name in answer["devices"]]
 
     async def journal(self, device: str) -> Sequence[str]:
@@ -105,6 +112,17 @@ class FleetProcesses:
         crew = next(crew for crew in self._crews if device in crew.names)
         texts: list[str] = (await crew.ask({"order": "journal", "device": device}))["texts"]
         return texts
+
+
+async def _all_of(asked: Iterable[_Asking]) -> list[Mapping[str, Any]]:
+    """Wait for all processes; when one of them ends, wait for none."""
+    tasks = [asyncio.create_task(each) for each in asked]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Crew:

@@ -192,12 +192,14 @@ class _Demonstration:
         )
 
     async def _try_too_early(self, phones: Phones) -> dict[str, int]:
-        count = min(TRIED_BEFORE, len(phones.names))
-        self._story.step(f"Without the exchange: {count} of them are sent to the destination")
-        attempt = await phones.attempt(count, tftp_servers(self._destination))
+        self._story.step(
+            f"Without the exchange: {min(TRIED_BEFORE, len(phones.names))} of them are sent to the destination"
+        )
+        attempt = await phones.attempt(TRIED_BEFORE, tftp_servers(self._destination))
         for code, many in attempt.result.codes.items():
             self._story.detail(f"{many} ended with {code}: {_first_with(attempt.result, code)}")
-        self._story.detail(f"{attempt.kept} of {count} keep exactly what they had; nothing is half installed")
+        tried = attempt.result.phones
+        self._story.detail(f"{attempt.kept} of {tried} keep exactly what they had; nothing is half installed")
         return {code.value: many for code, many in attempt.result.codes.items()}
 
     async def _exchange_certificates(self, settings: SftpSettings) -> None:
