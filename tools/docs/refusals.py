@@ -24,6 +24,7 @@ _AREAS = {
     "serve": "running services",
     "trust": "releases and trust lists",
     "usage": "usage",
+    "waves": "phones that move in waves",
     "web": "pages and API",
     "wire": "files and messages that are not what they claim to be",
 }

@@ -27,7 +27,6 @@ from certferry.cluster.acting import actor
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.migrations import Event, Migration, State, Wanted, locked
 from certferry.errors import UsageError
-from certferry.lab.lab import tftp_servers
 from certferry.migrate.result import Verification
 from certferry.migrate.waves import lease
 from certferry.migrate.waves.option150 import ByHand, Option150Step, Option150UnconfirmedError
@@ -160,7 +159,7 @@ def _refuse(out: Output, verification: Verification, names: Sequence[str], *, li
 
 
 def _option150(out: Output, destination: Cluster, *, confirmed: bool) -> Option150Step:
-    step = ByHand(tuple(address for address, _ in tftp_servers(destination)), actor())
+    step = ByHand(tuple(node.address for node in destination.tftp_nodes()[:2]), actor())
     if confirmed:
         return step
     if not out.can_ask:
