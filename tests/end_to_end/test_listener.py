@@ -7,158 +7,45 @@ import select
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
-import uvloop
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certferry.fleet.tvs import ask
 from certferry.serve import listener as listening
-from certferry.serve.conversation import Conversation
 from certferry.serve.listener import Listener, allow_files
-from certferry.serve.tls import server_context
 from certferry.serve.tvs import TvsServer
-from certferry.serve.tvs_index import TvsIndex
-from certferry.wire.roles import Role
-from certferry.wire.tvs import CertificateQueryReply, CertificateQueryRequest, Status
 from conftest import MakeCertificate
+from tvs_peers import (
+    LOCAL,
+    PATIENCE,
+    Echo,
+    Paper,
+    Run,
+    connect,
+    descriptors,
+    echo,
+    hello,
+    is_cut_off,
+    phone_context,
+    receive,
+    run_on,
+    tvs,
+    until,
+)
 
-LOCAL = ("127.0.0.1", 0)
-PATIENCE = 30
-Run = Callable[[Callable[[], Awaitable[None]]], None]
 
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.fixture(params=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
-    def run(scenario: Callable[[], Awaitable[None]]) -> None:
-        async def bounded() -> None:
-            async with asyncio.timeout(60):
-                await scenario()
-
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(bounded())
-
-    return run
-
-
-@dataclass(frozen=True)
-class Paper:
-    """What a TVS serves with, a question that it knows, and the answer."""
-
-    context: ssl.SSLContext
-    index: TvsIndex
-    query: CertificateQueryRequest
-    found: bytes
-
-    def ask_over(self, peer: socket.socket) -> ssl.SSLSocket:
-        """Ask over a connection that is open and see that the answer is right."""
-        phone = phone_context().wrap_socket(peer)
-        phone.sendall(self.query.encode())
-        assert receive(phone, len(self.found)) == self.found
-        return phone
+    return partial(run_on, request.param)
 
 
 @pytest.fixture(scope="module")
 def paper(make_certificate: MakeCertificate, rsa_key: RSAPrivateKey) -> Paper:
-    own = make_certificate("CN=src-pub;O=Example")
-    return Paper(
-        server_context(own.pem, rsa_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())),
-        TvsIndex.build([(own, frozenset({Role.SAST, Role.TFTP}))]),
-        CertificateQueryRequest(1001, "SEP001122334455", own.subject, own.issuer, own.serial),
-        CertificateQueryReply(1001, Status.VALID, own.der, (0, 3), 86400).encode(),
-    )
-
-
-@asynccontextmanager
-async def tvs(paper: Paper, **settings: Any) -> AsyncIterator[TvsServer]:
-    server = TvsServer(LOCAL, paper.context, paper.index, **settings)
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.close()
-
-
-class Echo(Conversation):
-    """Every byte is answered by itself."""
-
-    def step(self) -> bool:
-        if not self.received:
-            return False
-        self.transport.write(bytes(self.received[:1]))
-        del self.received[:1]
-        return True
-
-    def malformed(self) -> None:
-        raise AssertionError
-
-    def late(self) -> None:
-        pass
-
-
-@asynccontextmanager
-async def echo(**settings: Any) -> AsyncIterator[Listener]:
-    chosen = {"handshake_timeout": PATIENCE, "max_connections": 100} | settings
-    listener = Listener(LOCAL, lambda: Echo(PATIENCE), None, **chosen)
-    await listener.start()
-    try:
-        yield listener
-    finally:
-        await listener.close()
-
-
-def phone_context(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.minimum_version = context.maximum_version = version
-    return context
-
-
-def hello() -> bytes:
-    """What a phone says first."""
-    said = ssl.MemoryBIO()
-    phone = phone_context().wrap_bio(ssl.MemoryBIO(), said)
-    with pytest.raises(ssl.SSLWantReadError):
-        phone.do_handshake()
-    return said.read()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait for what a server counts and tells nobody."""
-    while not holds():  # noqa: ASYNC110 -- as it says
-        await asyncio.sleep(0.01)
-
-
-def connect(to: tuple[str, int], source: str = "127.0.0.1") -> socket.socket:
-    return socket.create_connection(to, timeout=PATIENCE, source_address=(source, 0))
-
-
-def is_cut_off(peer: socket.socket) -> bool:
-    try:
-        return peer.recv(1) == b""
-    except ConnectionError:
-        return True
-
-
-def receive(peer: socket.socket, size: int) -> bytes:
-    received = b""
-    while len(received) < size and (piece := peer.recv(size - len(received))):
-        received += piece
-    return received
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def resident_mb() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+    return Paper.of(make_certificate("CN=src-pub;O=Example"), rsa_key)
 
 
 # Bounds
@@ -431,85 +318,3 @@ def test_a_listener_may_be_closed_twice_and_never_started() -> None:
         assert listener.address == LOCAL
 
     asyncio.run(scenario())
-
-
-# Floods
-
-
-def test_a_peer_in_the_middle_of_its_handshake_costs_little_memory(run: Run, paper: Paper) -> None:
-    """A TLS layer with buffers of its own for every connection took 256 KB each."""
-    several, begun = 400, hello()[:100]
-
-    async def scenario() -> None:
-        async with tvs(paper) as server:
-            before = resident_mb()
-            with ExitStack() as stack:
-                for _ in range(several):
-                    stack.enter_context(connect(server.address)).sendall(begun)
-                    await asyncio.sleep(0)
-                await until(lambda: server.connections.open == several)
-                assert (resident_mb() - before) * 1000 / several < 100
-
-    run(scenario)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("run", [uvloop.new_event_loop], indirect=True, ids=["uvloop"])
-def test_a_thousand_phones_that_come_at_once_are_all_answered_and_the_next_thousand_takes_no_more_memory(
-    run: Run, paper: Paper
-) -> None:
-    async def scenario() -> None:
-        async with tvs(paper, handshake_timeout=60) as server:
-            memory = []
-            for flood in range(1, 4):
-                with ExitStack() as stack:
-                    peers = [stack.enter_context(connect(server.address)) for _ in range(1000)]
-                    await asyncio.to_thread(all_ask, peers, paper)
-                await until(lambda: server.connections.open == 0)
-                assert server.counters.trusted == 1000 * flood
-                memory.append(resident_mb())
-            assert memory[2] - memory[1] < 10
-
-    run(scenario)
-
-
-def all_ask(peers: list[socket.socket], paper: Paper) -> None:
-    for peer in peers:
-        paper.ask_over(peer).close()
-
-
-# Telling others
-
-
-def test_every_answer_is_told_with_its_question_and_who_asked(run: Run, paper: Paper) -> None:
-    told: list[tuple[bytes, bytes, str]] = []
-
-    async def scenario() -> None:
-        async with tvs(paper, on_answered=lambda *what: told.append(what)) as server:
-            await ask(server.address, paper.query, trusted=None)
-
-    told.clear()
-    run(scenario)
-    assert told == [(paper.query.encode(), paper.found, "127.0.0.1")]
-
-
-def test_what_happened_is_logged_in_one_line_for_all_and_silence_in_none(
-    run: Run,
-    paper: Paper,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def scenario() -> None:
-        async with tvs(paper) as server:
-            server._log()
-            for _ in range(5):
-                await ask(server.address, paper.query, trusted=None)
-            await until(lambda: server.connections.open == 0)
-            server._log()
-            server._log()
-            port = server.address[1]
-        so_far = "5 trusted, 0 unknown, 0 malformed, 0 timed out; 5 connections, 0 open, 0 handshakes failed, 0 refused"
-        assert caplog.messages == [f"TVS 127.0.0.1:{port} so far: {so_far}"]
-
-    caplog.clear()
-    with caplog.at_level("INFO", logger="certferry.serve.tvs"):
-        run(scenario)

@@ -524,14 +524,31 @@ async def test_the_static_rsa_cipher_of_an_8861_is_taken_in_tls_1_2(
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl program is not installed")
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 async def test_openssl_s_client_completes_the_handshake(server: TvsServer, version: str) -> None:
-    command = ["openssl", "s_client", version, "-connect", f"127.0.0.1:{server.address[1]}"]
+    output = await s_client(server, version)
+    assert b"CN = src-pub" in output
+    assert b"Secure Renegotiation IS" in output
+    assert b"No client certificate CA names sent" in output
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl program is not installed")
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_openssl_s_client_speaks_tls_1_0_only_where_it_is_allowed(
+    tvs_certificate: Certificate, rsa_key: RSAPrivateKey, *, allowed: bool
+) -> None:
+    old = server_context(tvs_certificate.pem, pem_of(rsa_key), allow_tls10=allowed)
+    async with serving(old) as server:
+        output = await s_client(server, "-tls1", "-cipher", "AES128-SHA:@SECLEVEL=0")
+    assert (b"New, SSLv3, Cipher is AES128-SHA" in output) is allowed
+
+
+async def s_client(server: TvsServer, *words: str) -> bytes:
+    """What ``openssl s_client`` says of its handshake with the server."""
+    command = ["openssl", "s_client", *words, "-connect", f"127.0.0.1:{server.address[1]}"]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     output, _ = await asyncio.wait_for(process.communicate(b""), 30)
-    assert b"CN = src-pub" in output
-    assert b"Secure Renegotiation IS" in output
-    assert b"No client certificate CA names sent" in output
+    return output
 
 
 def only_tls10() -> ssl.SSLContext:
