@@ -2,6 +2,7 @@
  *
  *     tvs_load PORT QUESTION.bin AT_ONCE TOTAL [12|13] [CIPHERS]
  *
+ * Every question comes from another device: its number stands in the last six digits of the name in element 1.
  * One thread keeps AT_ONCE connections to 127.0.0.1 under way until TOTAL are done (epoll; nothing blocks, so the
  * generator costs little beside the server it measures). No session is resumed. An answer counts when it has the
  * question's session id and says "valid". Prints one JSON object; latencies, in milliseconds, run from connect() to
@@ -93,7 +94,10 @@ static int is_right(const struct phone *phone) {
 }
 
 static void ask(struct phone *phone) {
+    char digits[9];
     memcpy(question + 4, &phone->number, 4); /* any four bytes serve as a session id */
+    snprintf(digits, sizeof digits, "%06X", (unsigned)phone->number & 0xFFFFFF);
+    memcpy(question + HEADER + 3 + question[12] - 6, digits, 6);
     SSL_write(phone->ssl, question, question_size);
     phone->step = LISTEN;
 }
