@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.live import Live
 
 from certferry.cli.exit_codes import ExitCode
 from certferry.cli.migrate_options import exit_code
-from certferry.cli.migrate_view import LineView, headline, picture, waves_shown
+from certferry.cli.migrate_view import LineView, LiveView, headline, picture, waves_shown
 from certferry.cluster.migrations import Event, Migration, MigrationPhone, PhoneState, State
 from certferry.migrate.waves.plots import draw_throughput, draw_times, percentile, throughput, times_to_register
 from certferry.migrate.waves.report import Report
@@ -127,6 +128,18 @@ def test_of_many_waves_those_around_the_one_under_way_are_shown() -> None:
     assert [wave.number for wave in waves_shown(waves)] == list(range(24, 36))
     assert [wave.number for wave in waves_shown(waves[:30])] == list(range(18, 30))
     assert list(waves_shown(waves[:3])) == waves[:3]
+
+
+def test_the_live_picture_is_drawn_when_it_is_due() -> None:
+    console = Console(file=io.StringIO(), width=150, force_terminal=False)
+    with Live(console=console, auto_refresh=False) as live:
+        view = LiveView(live)
+        view.happened(Event("wave", START))
+        for phones in (MIXED, MIXED[:1]):
+            view.stands(lambda phones=phones: status(*phones))  # type: ignore[misc]
+        live.refresh()
+    assert isinstance(console.file, io.StringIO)
+    assert "2 of 6 moved" in console.file.getvalue()
 
 
 def test_a_rate_is_told_while_it_runs() -> None:

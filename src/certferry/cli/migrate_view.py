@@ -27,17 +27,19 @@ _HEADINGS = ("wave", "phones", "waiting", "reset", "moved", "failed", "")
 
 
 class LiveView:
-    """Redraws the picture each turn."""
+    """Redraws the picture twice a second."""
 
     def __init__(self, live: Live) -> None:
-        self._live = live
+        self._live, self._next = live, 0.0
 
     def happened(self, event: Event) -> None:
         """Nothing: the picture shows it."""
 
     def stands(self, status: Callable[[], Status]) -> None:
         """Draw anew."""
-        self._live.update(picture(status()))
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + EVERY / 2
+            self._live.update(picture(status()))
 
 
 class LineView:
