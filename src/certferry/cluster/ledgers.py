@@ -9,7 +9,9 @@ from datetime import datetime
 from certferry.cluster.accounts import Accounts
 from certferry.cluster.counters import Counters
 from certferry.cluster.database import Database
+from certferry.cluster.migration_search import MigrationSearch
 from certferry.cluster.migrations import Migrations
+from certferry.cluster.phone_search import PhoneSearch
 from certferry.cluster.resets import Resets
 from certferry.cluster.sightings import Sightings
 from certferry.cluster.web_jobs import WebJobs
@@ -56,3 +58,13 @@ class Ledgers:
     def web_jobs(self) -> WebJobs:
         """The jobs that the pages and the API started."""
         return WebJobs(self._database)
+
+    @property
+    def phone_search(self) -> PhoneSearch:
+        """Phones with where they are and which lists they hold."""
+        return PhoneSearch(self._database, self._clock)
+
+    @property
+    def migration_search(self) -> MigrationSearch:
+        """Migrations and their phones, a page at a time."""
+        return MigrationSearch(self._database)

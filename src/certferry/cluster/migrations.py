@@ -169,7 +169,7 @@ class Migrations:
         """Every migration, the oldest first."""
         with self._database.read() as connection:
             rows = connection.execute(select(_MIGRATION).order_by(_MIGRATION.c.created_at, _MIGRATION.c.id))
-            return tuple(_migration(row) for row in rows)
+            return tuple(migration_of(row) for row in rows)
 
     def find(self, identifier: str | None = None) -> Migration:
         """The migration of that id, or the latest; raises ``MigrationUnknownError``."""
@@ -182,7 +182,7 @@ class Migrations:
         """The phones of a migration, by wave and name."""
         asked = select(_PHONE).where(_PHONE.c.migration == identifier).order_by(_PHONE.c.wave, _PHONE.c.device)
         with self._database.read() as connection:
-            return tuple(_phone(row) for row in connection.execute(asked))
+            return tuple(phone_of(row) for row in connection.execute(asked))
 
     def counts(self, identifier: str) -> dict[int, dict[PhoneState, int]]:
         """How many phones of each wave are in which state."""
@@ -198,7 +198,7 @@ class Migrations:
         """What happened, in order; with ``after`` what came behind the event at that position."""
         asked = select(_EVENT).where(_EVENT.c.migration == identifier, _EVENT.c.position > after)
         with self._database.read() as connection:
-            return tuple(_event(row) for row in connection.execute(asked.order_by(_EVENT.c.position)))
+            return tuple(event_of(row) for row in connection.execute(asked.order_by(_EVENT.c.position)))
 
     def want(self, identifier: str, wanted: Wanted) -> Migration:
         """Say what the runner shall do; it does so at its next turn."""
@@ -273,7 +273,7 @@ def _read(connection: Connection, identifier: str) -> Migration:
     row = connection.execute(select(_MIGRATION).where(_MIGRATION.c.id == identifier)).one_or_none()
     if row is None:
         raise MigrationUnknownError(f"there is no migration {identifier}")
-    return _migration(row)
+    return migration_of(row)
 
 
 def _held(connection: Connection, identifier: str, runner: str) -> Migration:
@@ -364,7 +364,8 @@ def _phone_row(phone: MigrationPhone) -> dict[str, Any]:
     }
 
 
-def _migration(row: Row[Any]) -> Migration:
+def migration_of(row: Row[Any]) -> Migration:
+    """Read a migration's row."""
     return Migration(
         row.id,
         datetime.fromisoformat(row.created_at),
@@ -379,7 +380,8 @@ def _migration(row: Row[Any]) -> Migration:
     )
 
 
-def _phone(row: Row[Any]) -> MigrationPhone:
+def phone_of(row: Row[Any]) -> MigrationPhone:
+    """Read a phone's row."""
     return MigrationPhone(
         row.device,
         row.wave,
@@ -391,7 +393,8 @@ def _phone(row: Row[Any]) -> MigrationPhone:
     )
 
 
-def _event(row: Row[Any]) -> Event:
+def event_of(row: Row[Any]) -> Event:
+    """Read an event's row."""
     return Event(row.kind, datetime.fromisoformat(row.at), json.loads(row.details), row.position)
 
 

@@ -114,11 +114,11 @@ class Searches:
     def find_phones(self, text: str = "", group: str | None = None, part: Slice = Slice()) -> Found[Phone]:
         """Find phones by device, model, group or description, sorted by device."""
         table = schema.phone
-        query = select(table).where(_contains(text, table.c.device, table.c.model, table.c.group, table.c.description))
+        query = select(table).where(contains(text, table.c.device, table.c.model, table.c.group, table.c.description))
         if group is not None:
             query = query.where(table.c.group == group)
         with self._database.read() as connection:
-            rows, total = _slice(connection, query, part, table.c.device)
+            rows, total = slice_of(connection, query, part, table.c.device)
         return Found(tuple(Phone(r.device, r.model, r.group, r.secure, r.description) for r in rows), total)
 
     def find_history(self, part: Slice = Slice()) -> Found[HistoryLine]:
@@ -126,7 +126,7 @@ class Searches:
         table = schema.history
         with self._database.read() as connection:
             counted = JsonLength(table.c.changes).label("count")
-            rows, total = _slice(connection, select(table, counted), part, table.c.position, table.c.position.desc())
+            rows, total = slice_of(connection, select(table, counted), part, table.c.position, table.c.position.desc())
         lines = (
             HistoryLine(r.id, datetime.fromisoformat(r.at), r.actor, r.action, r.count, r.details, r.undone)
             for r in rows
@@ -136,9 +136,9 @@ class Searches:
     def find_audit(self, text: str = "", part: Slice = Slice()) -> Found[str]:
         """Give the lines of the audit log that contain ``text``, latest first."""
         table = schema.audit
-        query = select(table.c.line).where(_contains(text, table.c.line))
+        query = select(table.c.line).where(contains(text, table.c.line))
         with self._database.read() as connection:
-            rows, total = _slice(connection, query, part, table.c.position, table.c.position.desc())
+            rows, total = slice_of(connection, query, part, table.c.position, table.c.position.desc())
         return Found(tuple(row.line for row in rows), total)
 
     def counts(self) -> Mapping[str, int]:
@@ -183,13 +183,13 @@ def _find_trust(connection: Connection, query: TrustQuery, part: Slice) -> Found
     for condition in _conditions(query):
         wanted = wanted.where(condition)
     column = wanted.selected_columns[_SORTS.get(query.sort, "store")]
-    rows, total = _slice(connection, wanted, part, entry.c.id, column.desc() if query.descending else column)
+    rows, total = slice_of(connection, wanted, part, entry.c.id, column.desc() if query.descending else column)
     return Found(tuple(_trust_line(row) for row in rows), total)
 
 
 def _conditions(query: TrustQuery) -> Sequence[ColumnElement[bool]]:
     entry, text = schema.trust_entry, schema.certificate_text
-    conditions = [_contains(query.text, text.c.searched, entry.c.origin, entry.c.description)]
+    conditions = [contains(query.text, text.c.searched, entry.c.origin, entry.c.description)]
     if query.store is not None:
         conditions.append(entry.c.store == query.store.value)
     if query.usage is not None:
@@ -216,7 +216,7 @@ def _trust_line(row: Any) -> TrustLine:
     )
 
 
-def _contains(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:
+def contains(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:
     """Match any column that contains ``text`` in any letter case; an empty text is in every column."""
     if not text:
         return true()
@@ -224,7 +224,7 @@ def _contains(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:
     return or_(*(LikeAnyCase(column, pattern) for column in columns))
 
 
-def _slice(
+def slice_of(
     connection: Connection, query: Select[Any], part: Slice, key: ColumnElement[Any], *order: ColumnElement[Any]
 ) -> tuple[Sequence[Any], int]:
     """Return the rows of one page, and how many there are: one pass over short rows, then the page's own rows."""

@@ -335,6 +335,33 @@ class PhoneShape(Shape):
     description: Text = ""
 
 
+ListStatusText = Literal["match", "mismatch", "not installed", "unknown"]
+
+
+class PhoneAnswer(PhoneShape):
+    """A phone, how its trust lists compare with those served, and where it registered last.
+
+    ``registered`` says whether that registration lasts still. ``list_status`` is that of both lists together.
+    """
+
+    ctl_status: ListStatusText
+    itl_status: ListStatusText
+    list_status: ListStatusText
+    lists_told_at: datetime | None
+    registered: bool
+    registered_node: str | None
+    registered_address: str | None
+    registered_at: datetime | None
+
+
+class PhoneCounts(Shape):
+    """How many phones have which status of their lists, and how many hold which list, by SHA-1."""
+
+    statuses: dict[str, int]
+    ctl: dict[str, int]
+    itl: dict[str, int]
+
+
 class CountAnswer(Shape):
     """How many."""
 

@@ -13,6 +13,7 @@ from certferry.cluster.cluster import Cluster
 from certferry.cluster.searching import Slice, TrustQuery
 from certferry.web.context import context_of
 from certferry.web.jobs import Jobs
+from certferry.web.views import served_digests
 
 PREFIX = "certferry"
 MOST_ENTRIES = 100_000
@@ -41,7 +42,7 @@ def metrics(request: Request) -> Response:
     """Give the metrics in Prometheus' text format."""
     state = request.app.state
     clusters = context_of(request).clusters
-    text = state.expiries.text(clusters) + _text([*_counts(clusters), _ended(state.jobs)])
+    text = state.expiries.text(clusters) + _text([*_counts(clusters), *_phones(clusters), _ended(state.jobs)])
     return Response(text, media_type=_CONTENT_TYPE)
 
 
@@ -115,3 +116,27 @@ def _counts(clusters: Sequence[Cluster]) -> Iterator[Metric]:
         for name, number in cluster.counts().items():
             counted[name].add_metric((cluster.name,), number)
     yield from (version, served, *counted.values())
+
+
+def _phones(clusters: Sequence[Cluster]) -> Iterator[Metric]:
+    """What phones do: registered where, moving where, asking what of the services."""
+    registered = GaugeMetricFamily(f"{PREFIX}_registered_phones", "Phones registered now.", labels=("cluster", "node"))
+    lists = GaugeMetricFamily(
+        f"{PREFIX}_phone_lists", "Phones by how their trust lists compare.", labels=("cluster", "status")
+    )
+    moving = GaugeMetricFamily(
+        f"{PREFIX}_migration_phones", "Phones of a migration by state.", labels=("cluster", "migration", "state")
+    )
+    served = CounterMetricFamily(
+        f"{PREFIX}_service", "What a node's service counted.", labels=("cluster", "node", "service", "what")
+    )
+    for cluster in clusters:
+        for node, number in sorted(cluster.phone_search.registered().items()):
+            registered.add_metric((cluster.name, node), number)
+        for status, number in cluster.phone_search.count(served_digests(cluster)).items():
+            lists.add_metric((cluster.name, status), number)
+        for (migration, state), number in sorted(cluster.migration_search.counts().items()):
+            moving.add_metric((cluster.name, migration, state), number)
+        for (node, service, name), value in sorted(cluster.counters.totals().items()):
+            served.add_metric((cluster.name, node, service, name), value)
+    yield from (registered, lists, moving, served)

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
+from typing import Any
 
 import uvicorn
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp
 
 from certferry.cluster.cluster import Cluster
 from certferry.errors import Refusal, UsageError
+from certferry.serve.inherited import inherited_sockets
 from certferry.serve.tls import server_context
 from certferry.trust.purpose import Purpose
 from certferry.web.patience import PatientProtocol
@@ -41,20 +43,31 @@ class PlainHttpError(UsageError):
     remedy = "Leave --insecure-http out, or give --host 127.0.0.1."
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Open the port; raises ``WebListenError``."""
+def listen(host: str, port: int, *, only_loopback: bool = False) -> socket.socket:
+    """Give the socket that a service manager opened for this port, else open one; raises ``WebListenError``.
+
+    With ``only_loopback``, one that others reach is not taken: raises ``PlainHttpError``.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        opened = socket.socket(family, kind, protocol)
+        opened = inherited_sockets().take(kind, (str(address[0]), port))
     except OSError as error:
         raise WebListenError(f"{host}: {error.strerror or error}") from error
+    if opened is None:
+        return _open(socket.socket(family, kind, protocol), address)
+    if only_loopback:
+        check_loopback(opened.getsockname()[0])
+    return opened
+
+
+def _open(opened: socket.socket, address: tuple[Any, ...]) -> socket.socket:
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
         opened.listen()
     except OSError as error:
         opened.close()
-        raise WebListenError(f"{host} port {port}: {error.strerror or error}") from error
+        raise WebListenError(f"{address[0]} port {address[1]}: {error.strerror or error}") from error
     return opened
 
 

@@ -11,9 +11,11 @@ from cryptography import x509
 from certferry.bulk.settings import SftpSettings
 from certferry.cluster.accounts import Token
 from certferry.cluster.cluster import Cluster
+from certferry.cluster.list_status import served_lists
 from certferry.cluster.parameters import PARAMETERS
+from certferry.cluster.phone_search import PhoneLine, ServedDigests
 from certferry.cluster.searching import Found, HistoryLine, Slice, TrustLine
-from certferry.cluster.values import Identity, Phone
+from certferry.cluster.values import Identity
 from certferry.cluster.web_jobs import Job
 from certferry.trust.list_check import signature_of
 from certferry.trust.purpose import Store
@@ -186,9 +188,24 @@ def _record(record: TrustRecord) -> models.RecordAnswer:
     )
 
 
-def phone_view(phone: Phone) -> models.PhoneShape:
+def served_digests(cluster: Cluster) -> ServedDigests:
+    """Tell what phones should hold."""
+    served = served_lists(cluster)
+    return ServedDigests(served.ctl, served.itls)
+
+
+def phone_view(line: PhoneLine) -> models.PhoneAnswer:
     """Describe a phone."""
-    return models.PhoneShape.model_construct(
+    phone = line.phone
+    return models.PhoneAnswer.model_construct(
+        ctl_status=line.ctl,
+        itl_status=line.itl,
+        list_status=line.status,
+        lists_told_at=line.told_at,
+        registered=line.is_registered,
+        registered_node=line.node or None,
+        registered_address=line.address or None,
+        registered_at=line.registered_at,
         device=phone.device,
         model=phone.model,
         group=phone.group,

@@ -9,12 +9,14 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from certferry.cluster.audit import AuditBrokenError
+from certferry.cluster.phone_search import PHONE_SORTS, STATUSES, PhoneQuery
 from certferry.cluster.values import Node, NodeRole, Service
 from certferry.web.context import WebContext, context_of
 from certferry.web.pages.certificate_list import SIZES, Page, Search, moment, page_number, page_size, part_of
 from certferry.web.pages.drawing import draw, go, told
 from certferry.web.pages.kept import DEVICES
 from certferry.web.security import current_user
+from certferry.web.views import served_digests
 
 router = APIRouter(prefix="/show", dependencies=[Depends(current_user)])
 Context = Annotated[WebContext, Depends(context_of)]
@@ -56,10 +58,24 @@ def phones(request: Request, context: Context) -> Response:
     """Draw the phones, found and paged."""
     query = request.query_params
     text = query.get("text", "").strip()[:200]
-    found = context.cluster.find_phones(_device_text(text), part=part_of(query))
+    status, order, down = query.get("status", ""), query.get("order", ""), query.get("down") == "1"
+    order = order if order in PHONE_SORTS else "device"
+    wanted = PhoneQuery(_device_text(text), None, status if status in STATUSES else None, order, down)
+    search, served = context.cluster.phone_search, served_digests(context.cluster)
+    found = search.find(wanted, served, part_of(query))
     page = Page(found.items, page_number(query), page_size(query), found.total)
-    elsewhere = {name: DEVICES.of(other) for name, other in context.others.items()}
-    return draw(request, "phones.html", page=page, text=text, sizes=SIZES, elsewhere=elsewhere)
+    return draw(
+        request,
+        "phones.html",
+        page=page,
+        text=text,
+        lists=wanted.status or "",
+        order=order,
+        down=down,
+        counts=search.count(served),
+        sizes=SIZES,
+        elsewhere={name: DEVICES.of(other) for name, other in context.others.items()},
+    )
 
 
 def _device_text(text: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha1
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request
@@ -17,6 +18,7 @@ from certferry.web.context import WebContext, context_of
 from certferry.web.pages.certificate_list import moment
 from certferry.web.pages.drawing import draw, go
 from certferry.web.security import current_user
+from certferry.web.views import served_digests
 from certferry.wire.roles import role_text
 from certferry.wire.trust_list import TrustList
 
@@ -49,6 +51,7 @@ class ShownList:
     data: bytes
     parsed: TrustList
     vouched: tuple[tuple[str, bool], ...]
+    holders: int = 0
 
     @property
     def path(self) -> str:
@@ -85,7 +88,9 @@ class ShownList:
 def overview(request: Request, context: Context) -> Response:
     """Draw the lists of the cluster, and of the other ones where they are known."""
     clusters = [context.cluster, *context.others.values()]
-    sides = [(each.name, list(_lists(each, clusters))) for each in clusters]
+    sides = [
+        (each.name, list(_lists(each, clusters)), each.phone_search.count(served_digests(each))) for each in clusters
+    ]
     return draw(request, "trust_lists.html", sides=sides)
 
 
@@ -110,7 +115,7 @@ def download(context: Context, kind: Literal["CTL", "ITL"], node: str) -> Respon
 def _lists(cluster: Cluster, clusters: list[Cluster]) -> Iterator[ShownList]:
     wanted: list[tuple[Literal["CTL", "ITL"], str]] = [("CTL", CLUSTER)]
     wanted += [("ITL", node.name) for node in cluster.tftp_nodes()]
-    others = [each for each in clusters if each.name != cluster.name]
+    others, holders = [each for each in clusters if each.name != cluster.name], cluster.phone_search.holders()
     asked: dict[tuple[str, str, bytes], bool] = {}
     for kind, node in wanted:
         data = cluster.trust_list(kind, None if node == CLUSTER else node)
@@ -122,7 +127,12 @@ def _lists(cluster: Cluster, clusters: list[Cluster]) -> Iterator[ShownList]:
             vouched = tuple(
                 (each.name, asked[each.name, parsed.header.subject, parsed.header.serial]) for each in others
             )
-            yield ShownList(kind, node, data, parsed, vouched)
+            yield ShownList(kind, node, data, parsed, vouched, holders.get((kind, _sha1(data)), 0))
+
+
+def _sha1(data: bytes) -> str:
+    """The name under which phones tell a list (phone-trust 4.6)."""
+    return sha1(data, usedforsecurity=False).hexdigest().upper()
 
 
 def _vouches(cluster: Cluster, trust_list: TrustList) -> bool:

@@ -1,0 +1,196 @@
+"""Phones with where they are and which lists they hold, found, counted and sorted in the database, a page at a time.
+
+How a phone's lists compare with those served is said by the same rule as in ``list_status``; here it is SQL, so that
+one status can be looked for among 40,000 phones.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, Row, Select, and_, case, func, literal, or_, select
+
+from certferry.cluster import schema
+from certferry.cluster.database import Database
+from certferry.cluster.searching import Found, Slice, contains, slice_of
+from certferry.cluster.sightings import GRACE, Step, stamp
+from certferry.cluster.values import Phone
+
+MATCH, MISMATCH, NOT_INSTALLED, UNKNOWN = "match", "mismatch", "not installed", "unknown"
+STATUSES = (MISMATCH, NOT_INSTALLED, MATCH, UNKNOWN)
+PHONE_SORTS = ("device", "model", "group", "status", "registered")
+LONGEST_REGISTRATION = timedelta(days=1)
+_PHONE, _HELD = schema.phone, schema.held_list
+_CAME, _LEFT = schema.sighting.alias("came"), schema.sighting.alias("gone")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedDigests:
+    """SHA-1, in upper-case hex, of the CTL (empty: none) and the ITLs that the cluster serves."""
+
+    ctl: str
+    itls: Collection[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneQuery:
+    """Which phones: every condition that is set has to hold; ``status`` is that of both lists together."""
+
+    text: str = ""
+    group: str | None = None
+    status: str | None = None
+    sort: str = "device"
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneLine:
+    """A phone as a list shows it: the status of its lists, and where it registered last.
+
+    ``is_registered`` says whether that registration lasts still; ``node`` is empty when none was ever seen.
+    """
+
+    phone: Phone
+    ctl: str
+    itl: str
+    status: str
+    told_at: datetime | None
+    node: str
+    address: str
+    registered_at: datetime | None
+    is_registered: bool
+
+
+class PhoneSearch:
+    """Searches among one cluster's phones."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def find(self, query: PhoneQuery, served: ServedDigests, part: Slice) -> Found[PhoneLine]:
+        """Find phones."""
+        status = _Statuses(served)
+        wanted = _lines(status)
+        wanted = wanted.where(
+            contains(query.text, _PHONE.c.device, _PHONE.c.model, _PHONE.c.group, _PHONE.c.description)
+        )
+        if query.group is not None:
+            wanted = wanted.where(_PHONE.c.group == query.group)
+        if query.status is not None:
+            wanted = wanted.where(status.both == query.status)
+        column: ColumnElement[Any] = _order(query.sort, status)
+        with self._database.read() as connection:
+            rows, total = slice_of(
+                connection, wanted, part, _PHONE.c.device, column.desc() if query.descending else column
+            )
+        now = self._clock()
+        return Found(tuple(_line(row, now) for row in rows), total)
+
+    def count(self, served: ServedDigests) -> Mapping[str, int]:
+        """How many of the cluster's phones have which status."""
+        both = _Statuses(served).both
+        told = (
+            select(both, func.count()).select_from(_PHONE.join(_HELD, _HELD.c.device == _PHONE.c.device)).group_by(both)
+        )
+        with self._database.read() as connection:
+            counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(told)}
+            phones = connection.scalar(select(func.count()).select_from(_PHONE)) or 0
+        return dict.fromkeys(STATUSES, 0) | counts | {UNKNOWN: phones - sum(counts.values())}
+
+    def registered(self) -> Mapping[str, int]:
+        """How many phones are registered now, by node."""
+        joined = _CAME.outerjoin(_LEFT, and_(_LEFT.c.device == _CAME.c.device, _LEFT.c.step == Step.UNREGISTERED.value))
+        columns = _CAME.c.node, _CAME.c.at, _CAME.c.detail, _LEFT.c.node.label("left_node"), _LEFT.c.at.label("left_at")
+        asked = select(*columns).select_from(joined).where(_CAME.c.step == Step.REGISTERED.value)
+        # A registration that ran out long ago needs no further look: none lasts longer than a day.
+        now = self._clock()
+        asked = asked.where(_CAME.c.at > stamp(now - LONGEST_REGISTRATION))
+        with self._database.read() as connection:
+            return Counter(row.node for row in connection.execute(asked) if _lasts(row, now))
+
+    def holders(self) -> Mapping[tuple[str, str], int]:
+        """How many phones said they hold which list, by kind and SHA-1 (empty: not installed)."""
+        found: dict[tuple[str, str], int] = {}
+        with self._database.read() as connection:
+            for kind, column in (("CTL", _HELD.c.ctl), ("ITL", _HELD.c.itl)):
+                for digest, number in connection.execute(select(column, func.count()).group_by(column)):
+                    found[kind, digest] = number
+        return found
+
+
+class _Statuses:
+    """The status of CTL, ITL and both as SQL."""
+
+    def __init__(self, served: ServedDigests) -> None:
+        self.ctl = _status(_HELD.c.ctl, _HELD.c.ctl == served.ctl)
+        self.itl = _status(_HELD.c.itl, _HELD.c.itl.in_(sorted(served.itls)))
+        # A CTL that is not installed counts only where there is one.
+        counted = literal(bool(served.ctl)) | (_HELD.c.ctl != "")
+        self.both = case(
+            (_HELD.c.device.is_(None), UNKNOWN),
+            (or_(self.itl == MISMATCH, and_(counted, self.ctl == MISMATCH)), MISMATCH),
+            (or_(self.itl == NOT_INSTALLED, and_(counted, self.ctl == NOT_INSTALLED)), NOT_INSTALLED),
+            else_=MATCH,
+        )
+
+
+def _status(held: ColumnElement[str], is_served: ColumnElement[bool]) -> ColumnElement[str]:
+    return case((_HELD.c.device.is_(None), UNKNOWN), (held == "", NOT_INSTALLED), (is_served, MATCH), else_=MISMATCH)
+
+
+def _lines(status: _Statuses) -> Select[Any]:
+    joined: FromClause = _PHONE.outerjoin(_HELD, _HELD.c.device == _PHONE.c.device)
+    for seen, step in ((_CAME, Step.REGISTERED), (_LEFT, Step.UNREGISTERED)):
+        joined = joined.outerjoin(seen, and_(seen.c.device == _PHONE.c.device, seen.c.step == step.value))
+    columns = (
+        *_PHONE.c,
+        status.ctl.label("ctl_status"),
+        status.itl.label("itl_status"),
+        status.both.label("status"),
+        _HELD.c.at.label("told_at"),
+        _CAME.c.node,
+        _CAME.c.address,
+        _CAME.c.at,
+        _CAME.c.detail,
+        _LEFT.c.node.label("left_node"),
+        _LEFT.c.at.label("left_at"),
+    )
+    return select(*columns).select_from(joined)
+
+
+def _order(sort: str, status: _Statuses) -> ColumnElement[Any]:
+    if sort == "status":
+        return status.both
+    if sort == "registered":
+        return func.coalesce(_CAME.c.at, "")
+    column: ColumnElement[Any] = _PHONE.c[sort]
+    return column
+
+
+def _line(row: Row[Any], now: datetime) -> PhoneLine:
+    return PhoneLine(
+        Phone(row.device, row.model, row.group, row.secure, row.description),
+        row.ctl_status,
+        row.itl_status,
+        row.status,
+        _moment(row.told_at),
+        row.node or "",
+        row.address or "",
+        _moment(row.at),
+        _lasts(row, now),
+    )
+
+
+def _lasts(row: Row[Any], now: datetime) -> bool:
+    """Whether the last registration neither ended nor ran out, as ``Sightings.registered`` says it."""
+    if row.at is None or (row.left_at is not None and row.left_node == row.node and row.left_at >= row.at):
+        return False
+    seconds = row.detail.partition(" ")[0]
+    return not seconds.isdecimal() or now <= datetime.fromisoformat(row.at) + timedelta(seconds=int(seconds)) + GRACE
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
