@@ -1,65 +1,144 @@
-"""The files of one TFTP node: trust lists and phone configurations, signed ahead and found by name in a dictionary.
+"""The files of one TFTP node: trust lists and phone configurations, found by name.
 
 Names are those phones ask for (phone-trust 4.1): ``CTLSEP<MAC>.tlv`` and ``ITLSEP<MAC>.tlv`` only for phones the
 cluster knows, ``CTLFile.tlv`` and ``ITLFile.tlv`` for everybody, ``SEP<MAC>.cnf.xml`` plain and, as ``.sgn``, signed.
+
+A configuration is signed once, when it is first asked for or, in the background, before that; a node serves as soon as
+it knows who its phones are. A change keeps every signed file whose content and signer stay the same.
 """
 
+import logging
+import os
+import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
+from contextlib import suppress
+from dataclasses import replace
+from random import sample
 
-from certferry.serve.snapshot import Credentials, Snapshot
+from certferry.errors import Refusal
+from certferry.serve.signatures import Signatures, Signer
+from certferry.serve.snapshot import Snapshot
 from certferry.trust.purpose import Purpose
 from certferry.wire.phone_config import PhoneConfig
-from certferry.wire.signed_file import sign_file
 
-_SIGN_AT_ONCE = 64
+logger = logging.getLogger(__name__)
+
+_PLAIN, _SIGNED, _LIST = ".cnf.xml", ".cnf.xml.sgn", ".tlv"
+_POLITENESS = 10
+_SOMEONE = "SEP-SOMEONE-S-DEVICE"
+"""Stands for the device while what phones have in common is written."""
 
 
 class FileLibrary:
-    """What one TFTP node serves. ``rebuild`` makes the files anew and swaps them in whole."""
+    """What one TFTP node serves. ``rebuild`` takes a snapshot over whole; ``sign_ahead`` then signs what is left."""
 
-    def __init__(self) -> None:
-        self._files: Mapping[str, bytes] = {}
-        self._signed: dict[tuple[str, bytes, str], bytes] = {}
+    def __init__(self, signatures: Signatures | None = None) -> None:
+        self._signatures = signatures or Signatures()
+        self._edition = _Edition({}, {}, None)
+        self._is_closed = False
 
     def find(self, name: str) -> bytes | None:
-        """Return the file called ``name``, in any letter case, or None."""
-        return self._files.get(name.lower())
+        """Return the file called ``name``, in any letter case, or None; signs it when that was not done yet."""
+        edition = self._edition
+        name = name.lower()
+        return edition.signed.get(name) or edition.make(name)
 
     def __len__(self) -> int:
-        return len(self._files)
+        edition = self._edition
+        return len(edition.lists) * (1 + len(edition.configs)) + 2 * len(edition.configs)
+
+    @property
+    def unsigned(self) -> int:
+        """How many configurations are still to be signed."""
+        return len(self._edition.configs) - len(self._edition.signed)
 
     def rebuild(self, node: str, snapshot: Snapshot, timestamp: int) -> None:
         """Take over a snapshot. A configuration whose content and signer stay the same keeps its signed bytes."""
-        signer = snapshot.credentials[node, Purpose.CALLMANAGER]
-        files: dict[str, bytes] = dict(_trust_lists(node, snapshot))
-        signed = self._sign_all(snapshot, signer, timestamp)
-        for config, (key, data) in zip(snapshot.configs, signed.items(), strict=True):
-            files[f"{config.device}.cnf.xml".lower()] = key[1]
-            files[f"{config.device}.cnf.xml.sgn".lower()] = data
-        self._signed = signed
-        self._files = files
+        credentials = snapshot.credentials[node, Purpose.CALLMANAGER]
+        self._signatures.open()
+        signer = Signer(credentials.certificate, credentials.rsa_key, snapshot.digest, timestamp, self._signatures)
+        lists = {kind: data for kind, data in (("ctl", snapshot.ctl), ("itl", snapshot.itl.get(node))) if data}
+        edition = _Edition(lists, {config.device.lower(): config for config in snapshot.configs}, signer)
+        edition.keep_from(self._edition)
+        self._edition = edition
 
-    def _sign_all(self, snapshot: Snapshot, signer: Credentials, timestamp: int) -> dict[tuple[str, bytes, str], bytes]:
-        mark = f"{signer.certificate.sha256} {snapshot.digest}"
-        key = signer.rsa_key
+    def sign_ahead(self) -> None:
+        """Sign all that is left, in threads that yield to whatever else there is to do, until ``close`` or a change.
 
-        def sign(config: PhoneConfig) -> tuple[tuple[str, bytes, str], bytes]:
-            name, payload = f"{config.device}.cnf.xml", config.encode()
-            known = (name, payload, mark)
-            data = self._signed.get(known) or sign_file(
-                name, payload, signer.certificate, key, digest=snapshot.digest, timestamp=timestamp
-            )
-            return known, data
+        RSA releases the interpreter lock, so all cores sign. Several processes begin at different places, and take
+        over what another has signed.
+        """
+        edition = self._edition
+        left = [device for device in edition.configs if device + _SIGNED not in edition.signed]
+        waiting = iter(sample(left, len(left)))
+        for _ in range(min(os.cpu_count() or 1, len(left))):
+            threading.Thread(target=self._sign_some, args=(edition, waiting), daemon=True).start()
 
-        # RSA releases the interpreter lock, so all cores sign.
-        with ThreadPoolExecutor(cpu_count()) as pool:
-            return dict(pool.map(sign, snapshot.configs, chunksize=_SIGN_AT_ONCE))
+    def close(self) -> None:
+        """Sign no more ahead."""
+        self._is_closed = True
+
+    def _sign_some(self, edition: "_Edition", waiting: Iterator[str]) -> None:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _POLITENESS)
+        for device in waiting:
+            if self._is_closed or self._edition is not edition:
+                return
+            edition.make(device + _SIGNED)
 
 
-def _trust_lists(node: str, snapshot: Snapshot) -> Iterator[tuple[str, bytes]]:
-    for kind, data in (("ctl", snapshot.ctl), ("itl", snapshot.itl.get(node))):
-        if data is not None:
-            yield f"{kind}file.tlv", data
-            yield from ((f"{kind}{device.lower()}.tlv", data) for device in snapshot.phones)
+class _Edition:
+    """What is served from one snapshot: ``signed`` files by name, and what the others are made of when asked for."""
+
+    def __init__(self, lists: Mapping[str, bytes], configs: Mapping[str, PhoneConfig], signer: Signer | None) -> None:
+        self.lists = lists
+        self.configs = configs
+        self.signer = signer
+        self.signed: dict[str, bytes] = {}
+        self._forms: dict[PhoneConfig, list[bytes]] = {}
+
+    def keep_from(self, other: "_Edition") -> None:
+        """Take over the signed files of another edition whose content and signer are the same."""
+        if self.signer is None or other.signer is None or self.signer.mark != other.signer.mark:
+            return
+        for name, data in list(other.signed.items()):
+            device = name.removesuffix(_SIGNED)
+            if self.configs.get(device) == other.configs[device]:
+                self.signed[name] = data
+
+    def make(self, name: str) -> bytes | None:
+        """Make the file called ``name``, in lower case, or return None: there is none, or none can be made."""
+        try:
+            return self._made(name)
+        except Refusal:
+            logger.exception("%s is not served", name)
+            return None
+
+    def _made(self, name: str) -> bytes | None:
+        if name.endswith(_LIST):
+            return self._list(name[:3], name[3 : -len(_LIST)])
+        if name.endswith(_SIGNED):
+            return self._sign(name)
+        if name.endswith(_PLAIN) and (config := self.configs.get(name.removesuffix(_PLAIN))):
+            return self._written(config)
+        return None
+
+    def _list(self, kind: str, whose: str) -> bytes | None:
+        return self.lists.get(kind) if whose == "file" or whose in self.configs else None
+
+    def _sign(self, name: str) -> bytes | None:
+        config = self.configs.get(name.removesuffix(_SIGNED))
+        if config is None or self.signer is None:
+            return None
+        data = self.signed[name] = self.signer.sign(config.device + _PLAIN, self._written(config))
+        return data
+
+    def _written(self, config: PhoneConfig) -> bytes:
+        """Write a configuration; that of most phones differs from others in nothing but the device's name."""
+        if not config.device.isalnum():
+            return config.encode()
+        common = replace(config, device=_SOMEONE)
+        form = self._forms.get(common)
+        if form is None:
+            form = self._forms[common] = common.encode().split(_SOMEONE.encode())
+        return config.device.encode().join(form)

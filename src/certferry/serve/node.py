@@ -13,6 +13,7 @@ from certferry.errors import Refusal
 from certferry.serve.files import FileLibrary
 from certferry.serve.http import HttpFileServer
 from certferry.serve.registrar import Registrar
+from certferry.serve.signatures import Signatures
 from certferry.serve.snapshot import Credentials, Snapshot
 from certferry.serve.tftp import TftpServer
 from certferry.serve.tls import server_context
@@ -59,13 +60,19 @@ class NodeServices:
     """The services of one node in this process. Made from a snapshot, started once, fed with later snapshots."""
 
     def __init__(
-        self, node: Node, snapshot: Snapshot, options: ServeOptions = ServeOptions(), *, watch: NodeWatch
+        self,
+        node: Node,
+        snapshot: Snapshot,
+        options: ServeOptions = ServeOptions(),
+        *,
+        watch: NodeWatch,
+        signatures: Signatures | None = None,
     ) -> None:
         self.node = node
         self.watch = watch
         self._options = options
         self._servers: dict[Service, _Server] = {}
-        self._library = FileLibrary()
+        self._library = FileLibrary(signatures)
         self._phones = snapshot.phones
         self._prepared = _Prepared.of(node, snapshot, options, self._library)
         self._make_servers(snapshot)
@@ -156,6 +163,7 @@ class NodeServices:
 
     async def close(self) -> None:
         """Close every port."""
+        self._library.close()
         for server in self._servers.values():
             await server.close()
 
@@ -194,6 +202,7 @@ class _Prepared:
         callmanager = snapshot.credentials[node.name, Purpose.CALLMANAGER]
         if NodeRole.TFTP in node.roles:
             library.rebuild(node.name, snapshot, int(datetime.now(UTC).timestamp()))
+            library.sign_ahead()
         return cls(
             TvsIndex.build(snapshot.trusted.items(), snapshot.tvs_ttl, snapshot.version),
             server_context(tvs.certificate.pem, _key_pem(tvs), allow_tls10=options.allow_tls10),

@@ -15,11 +15,14 @@ from certferry.cluster.values import Node
 from certferry.errors import Refusal
 from certferry.serve.node import Listening, NodeServices, ServeOptions
 from certferry.serve.resetting import Resetter
+from certferry.serve.signatures import Signatures
 from certferry.serve.snapshot import Snapshot
 from certferry.serve.watching import Watcher
 
 LOOK_SECONDS = 5.0
 """How long a feed may be silent before the version is looked at anyway."""
+SIGNATURES_NAME = "signatures"
+"""The file of signatures once made, beside the key that seals the cluster's private keys."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ class RunningCluster:
         self.services: tuple[NodeServices, ...] = ()
         self.version = 0
         self._watcher = Watcher(cluster, self._counted)
+        self._signatures = Signatures(cluster.location.key_file.with_name(SIGNATURES_NAME))
         self._resetter = Resetter(cluster.resets, lambda: self.services)
 
     async def start(self) -> tuple[Listening, ...]:
@@ -104,9 +108,11 @@ class RunningCluster:
         with suppress(Refusal):
             await self._resetter.close()
         await self._watcher.close()
+        self._signatures.close()
 
     def _services_of(self, node: Node, snapshot: Snapshot) -> NodeServices:
-        return NodeServices(node, snapshot, self._options, watch=self._watcher.at(node.name))
+        watch = self._watcher.at(node.name)
+        return NodeServices(node, snapshot, self._options, watch=watch, signatures=self._signatures)
 
     def _counted(self) -> dict[tuple[str, str], dict[str, int]]:
         return {service: counts for services in self.services for service, counts in services.counted().items()}
