@@ -1,6 +1,8 @@
 """The files of a TFTP node: which names it serves to whom, how they are signed, and which of them stay as they are."""
 
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from certferry.cluster.trust_lists import SignerKeyError
 from certferry.cluster.values import CallManagerGroup, Phone, SecurityMode, TrustChange
 from certferry.serve.file_source import look_up
 from certferry.serve.files import FileLibrary
+from certferry.serve.signatures import Signatures
 from certferry.serve.snapshot import Credentials, Snapshot, trusted_certificates
 from certferry.trust.purpose import Purpose, Store
 from certferry.wire.phone_config import DeviceSecurityMode, PhoneConfig
@@ -225,6 +228,75 @@ def test_files_are_swapped_whole_so_that_a_failure_keeps_the_old_ones(cluster: C
 
 def _ec_key(cluster: Cluster) -> PrivateKey:
     return cluster.private_key(cluster.identity(Purpose.TOMCAT_ECDSA))
+
+
+# --- signing ahead
+
+
+def signed_ahead(files: FileLibrary) -> None:
+    """Let the library sign all, and wait until it has."""
+    files.sign_ahead()
+    for thread in threading.enumerate():
+        if thread.daemon and thread is not threading.current_thread():
+            thread.join(60)
+
+
+def test_nothing_is_signed_before_it_is_asked_for_and_then_at_once(cluster: Cluster) -> None:
+    files = library(cluster)
+    assert files.unsigned == 2
+    assert files.find(SIGNED_ONE)
+    assert files.unsigned == 1
+
+
+def test_what_nobody_asked_for_is_signed_in_the_background(cluster: Cluster) -> None:
+    files, asked = library(cluster), library(cluster)
+    signed_ahead(files)
+    assert files.unsigned == 0
+    assert files.find(SIGNED_ONE) == asked.find(SIGNED_ONE)
+
+
+def test_a_closed_library_signs_no_more_ahead(cluster: Cluster) -> None:
+    files = library(cluster)
+    files.close()
+    signed_ahead(files)
+    assert files.unsigned == 2
+
+
+def test_a_change_of_one_phone_leaves_one_to_sign(cluster: Cluster) -> None:
+    files = library(cluster)
+    signed_ahead(files)
+    cluster.add_phones([Phone(TWO, "7821")])
+    files.rebuild(PUB, snapshot_of(cluster), LATER)
+    assert files.unsigned == 1
+
+
+def test_after_a_restart_nothing_is_signed_again(cluster: Cluster, tmp_path: Path) -> None:
+    found = []
+    for timestamp in (BORN, LATER):
+        signatures = Signatures(tmp_path / "signatures")
+        files = FileLibrary(signatures)
+        files.rebuild(PUB, snapshot_of(cluster), timestamp)
+        found.append(files.find(SIGNED_ONE))
+        signatures.close()
+    assert found[0] == found[1]
+
+
+def test_configurations_written_from_what_phones_share_are_what_each_would_be(cluster: Cluster) -> None:
+    cluster.put_group(CallManagerGroup("East", (SUB,)))
+    cluster.add_phones([Phone(TWO, group="East"), Phone(STRANGER, "7821")])
+    files, snapshot = library(cluster), snapshot_of(cluster)
+    for config in snapshot.configs:
+        assert files.find(f"{config.device}.cnf.xml") == config.encode()
+
+
+def test_a_configuration_that_cannot_be_written_is_not_served_and_stops_nothing(cluster: Cluster) -> None:
+    snapshot = snapshot_of(cluster)
+    broken = replace(snapshot.configs[0], model="\0")
+    files = FileLibrary()
+    files.rebuild(PUB, replace(snapshot, configs=(broken, *snapshot.configs[1:])), BORN)
+    signed_ahead(files)
+    assert files.find(f"{broken.device}.cnf.xml.sgn") is None
+    assert files.unsigned == 1
 
 
 # --- the snapshot they are made from
