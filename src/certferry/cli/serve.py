@@ -5,7 +5,6 @@ import json
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,11 @@ from certferry.cli.exit_codes import ExitCode
 from certferry.cli.options import ClusterOption, JsonOption, open_cluster, output
 from certferry.cli.output import Output
 from certferry.cluster.cluster import Cluster
+from certferry.cluster.nodes import find_node
+from certferry.serve.inherited import inherited_sockets, take_over_from_parent
 from certferry.serve.node import Listening, ServeOptions
+from certferry.serve.notify import READY, STOPPING, notify
+from certferry.serve.ports import claim
 from certferry.serve.running import RunningCluster
 from certferry.serve.workers import Workers
 
@@ -44,6 +47,7 @@ def serve(
     opened = open_cluster(cluster)
     options = ServeOptions(allow_tls10=allow_tls10, reuse_port=worker is not None)
     if worker is not None:
+        take_over_from_parent()
         told = _WorkersCluster.open(opened.location.text)
         uvloop.run(_work(told, names, options, is_first=worker == "first"))
     elif workers == 1:
@@ -62,6 +66,7 @@ async def _serve(
         _tell_ready(out, cluster, [_describe(each) for each in listening], workers=1)
         await _until(stopped, running.follow)
     finally:
+        notify(STOPPING)
         await running.close()
 
 
@@ -73,12 +78,13 @@ async def _supervise(
     tls = ["--allow-tls10"] if options.allow_tls10 else []
     place = cluster.location.text
     command = [sys.executable, "-m", "certferry", "serve", "--cluster", place, "--json", *chosen, *tls]
-    workers = Workers(command, count, cluster.report_served)
+    workers = Workers(command, count, cluster.report_served, inherited_sockets().numbers)
     ready = await workers.start()
     try:
         _tell_ready(out, cluster, ready["services"], workers=count)
         await _until(stopped, workers.keep)
     finally:
+        notify(STOPPING)
         await workers.close()
 
 
@@ -92,7 +98,8 @@ class _WorkersCluster(Cluster):
 async def _work(cluster: Cluster, names: Sequence[str], options: ServeOptions, *, is_first: bool) -> None:
     stopped = _on_signals(until_eof=True)
     if is_first:
-        await _claim_ports(cluster, names, options)
+        nodes = cluster.nodes()
+        claim([find_node(nodes, name) for name in names] or nodes, cluster.security_mode)
     running = RunningCluster(cluster, names, options)
     listening = await running.start()
     _write_line({"ready": True, "services": [_describe(each) for each in listening]})
@@ -100,13 +107,6 @@ async def _work(cluster: Cluster, names: Sequence[str], options: ServeOptions, *
         await _until(stopped, running.follow)
     finally:
         await running.close()
-
-
-async def _claim_ports(cluster: Cluster, names: Sequence[str], options: ServeOptions) -> None:
-    """Open the ports alone once: shared ones would open beside those of another ``certferry serve`` too."""
-    alone = RunningCluster(cluster, names, replace(options, reuse_port=False))
-    await alone.start()
-    await alone.close()
 
 
 def _on_signals(*, until_eof: bool) -> "asyncio.Future[ExitCode]":
@@ -144,6 +144,7 @@ def _tell_ready(out: Output, cluster: Cluster, services: Sequence[Mapping[str, A
         out.text(f"{each['node']:<20} {each['service']:<5} {each['address']}:{each['port']}")
     out.note("Running. Stop with Ctrl-C or SIGTERM.")
     sys.stdout.flush()
+    notify(READY)
 
 
 def _describe(listening: Listening) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from certferry.cli.passwords import PasswordMissingError, first_line
 from certferry.cluster.accounts import Role
 from certferry.cluster.cluster import Cluster
 from certferry.errors import UsageError
+from certferry.serve.notify import READY, STOPPING, notify
 from certferry.web.app import create_app
 from certferry.web.context import WebContext
 from certferry.web.passwords import Passwords
@@ -69,12 +70,13 @@ def web(
 
 async def _serve(out: Output, world: WebContext, host: str, port: int) -> None:
     tls = tls_context(world.cluster) if world.https else None
-    server = WebServer(create_app(world), listen(host, port), tls)
+    server = WebServer(create_app(world), listen(host, port, only_loopback=not world.https), tls)
     ended = ExitCode.DONE
 
     def stop(code: ExitCode) -> None:
         nonlocal ended
         ended = code
+        notify(STOPPING)
         server.stop()
 
     loop = asyncio.get_running_loop()
@@ -101,6 +103,7 @@ async def _tell_ready(out: Output, world: WebContext, server: WebServer, host: s
         out.say(f"  certferry web user add NAME --role operator --cluster {place}")
     out.note("Running. Stop with Ctrl-C or SIGTERM.")
     sys.stdout.flush()
+    notify(READY)
 
 
 @users.command()

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from certferry.serve.file_source import FileCounters, FileSource, look_up
 from certferry.serve.http_connection import Connection
+from certferry.serve.inherited import listen_tcp
 from certferry.serve.listener import allow_files
 
 logger = logging.getLogger(__name__)
@@ -68,12 +69,8 @@ class HttpFileServer:
         """Bind and serve; raise ``OSError`` when the address can't be had."""
         allow_files(2 * self._connection_limit)
         self._loop = asyncio.get_running_loop()
-        family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
-        self._listener = socket.create_server(
-            self.address, family=family, backlog=_BACKLOG, reuse_port=self._reuse_port
-        )
-        self._listener_family = int(family)
-        self._listener.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
+        self._listener = listen_tcp(self.address, backlog=_BACKLOG, reuse_port=self._reuse_port)
+        self._listener_family = int(self._listener.family)
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
         self.address = self._listener.getsockname()[:2]
         self._epoll = select.epoll()

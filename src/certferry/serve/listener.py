@@ -22,6 +22,7 @@ from time import monotonic
 from typing import Any
 
 from certferry.serve.conversation import Conversation
+from certferry.serve.inherited import listen_tcp
 from certferry.serve.peer import Peer, TlsPeer
 
 __all__ = ["ConnectionCounters", "Conversation", "Listener", "ListeningServer"]
@@ -95,9 +96,7 @@ class Listener:
     async def start(self) -> None:
         """Bind and begin to accept; raise ``OSError`` when the address cannot be had."""
         allow_files(self._max_connections)
-        family = socket.AF_INET6 if ":" in self._wanted[0] else socket.AF_INET
-        listening = socket.create_server(self._wanted, family=family, backlog=BACKLOG, reuse_port=self._reuse_port)
-        listening.setblocking(False)  # noqa: FBT003 -- the call's own form
+        listening = listen_tcp(self._wanted, backlog=BACKLOG, reuse_port=self._reuse_port)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
         self._socket = listening
         self._epoll = select.epoll()

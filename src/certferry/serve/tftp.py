@@ -7,9 +7,11 @@ requests taken each time the loop wakes. A stray packet at the service port is a
 
 import logging
 import socket
+import struct
 from collections.abc import Callable
 
 from certferry.serve.file_source import FileCounters, FileSource, look_up
+from certferry.serve.inherited import inherited_sockets
 from certferry.serve.listener import allow_files
 from certferry.serve.tftp_ports import Peer, TransferPort, TransferPorts
 from certferry.wire import tftp
@@ -23,7 +25,7 @@ SERVING_LIMIT = 8192
 RECEIVE_BUFFER = 4 * 1024 * 1024
 _REQUESTS_EACH_WAKE = 64
 _DATAGRAM = 1024
-_SO_RCVBUFFORCE = 33
+_SO_RCVBUFFORCE, _IP_PKTINFO = 33, 8
 
 
 class TftpServer:
@@ -31,8 +33,8 @@ class TftpServer:
 
     ``serving_limit`` transfers run at once, further requests are turned away; ``timeout`` and ``tries`` are those of
     ``SendSession``. ``receive_buffer`` bytes are asked of the kernel, and become what it granted after ``start``.
-    ``reuse_port`` lets several processes share the port. Give the node's own address: bound to 0.0.0.0 on a host with
-    several, replies come from whichever the kernel prefers.
+    ``reuse_port`` lets several processes share the port. Give the node's own address: it is what phones are answered
+    from, also where a service manager handed over a socket for every address of the host.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class TftpServer:
         self._on_served = on_served
         self._family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._transfers = TransferPorts(address[0], self._family, self._ended)
+        self._from_here: list[tuple[int, int, bytes]] = []
         self._serving = False
 
     async def start(self) -> None:
@@ -79,6 +82,12 @@ class TftpServer:
         self._listener.close()
 
     def _listen(self) -> socket.socket:
+        if inherited := inherited_sockets().take(socket.SOCK_DGRAM, self.address):
+            inherited.setblocking(False)  # noqa: FBT003 -- the call's own form
+            if self._family == socket.AF_INET:
+                self._from_here = [_sent_from(self.address[0])]
+            _widen_receive_buffer(inherited, self.receive_buffer)
+            return inherited
         listener = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             if self._reuse_port:
@@ -167,14 +176,30 @@ class TftpServer:
 
     def _refuse(self, peer: Peer, code: ErrorCode, message: str) -> None:
         try:
-            self._listener.sendto(ErrorPacket(code, message).encode(), peer)
+            self._listener.sendmsg([ErrorPacket(code, message).encode()], self._from_here, 0, peer)
         except OSError:
             return  # a refusal that can't be sent is one datagram lost
 
 
+def _sent_from(host: str) -> tuple[int, int, bytes]:
+    """Name the address a packet is sent from, where its socket is for every address of the host: an in_pktinfo."""
+    return socket.IPPROTO_IP, _IP_PKTINFO, struct.pack("=I4s4x", 0, socket.inet_aton(host))
+
+
 def _widen_receive_buffer(sock: socket.socket, size: int) -> None:
-    """Ask for room for a burst; the privileged form passes the kernel's ceiling (net.core.rmem_max)."""
+    """Ask for room for a burst; the privileged form passes the kernel's ceiling (net.core.rmem_max).
+
+    The other form could also narrow a buffer that a service manager, which had the privilege, made wide.
+    """
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
     except OSError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < granted_buffer(size):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def granted_buffer(size: int) -> int:
+    """Tell what the kernel grants for a receive buffer of ``size`` without any privilege: twice as much, or less."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        return probe.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)

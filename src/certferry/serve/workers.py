@@ -28,11 +28,20 @@ class WorkerFailedError(Refusal):
 
 
 class Workers:
-    """``count`` processes of ``command``. ``report`` is told the oldest version that any of them serves a node from."""
+    """``count`` processes of ``command``. ``report`` is told the oldest version that any of them serves a node from.
 
-    def __init__(self, command: Sequence[str], count: int, report: Callable[[Mapping[str, int]], None]) -> None:
+    ``descriptors`` are handed on to each: sockets that a service manager opened.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        count: int,
+        report: Callable[[Mapping[str, int]], None],
+        descriptors: Sequence[int] = (),
+    ) -> None:
         self._command = tuple(command)
-        self._workers = [_Worker(self._command, self._heard) for _ in range(count)]
+        self._workers = [_Worker(self._command, self._heard, descriptors) for _ in range(count)]
         self._report = report
         self._reported: dict[str, int] = {}
 
@@ -80,9 +89,10 @@ class Workers:
 class _Worker:
     """One process and what it said."""
 
-    def __init__(self, command: Sequence[str], heard: Callable[[], None]) -> None:
+    def __init__(self, command: Sequence[str], heard: Callable[[], None], descriptors: Sequence[int]) -> None:
         self.served: dict[str, int] = {}
         self._command = command
+        self._descriptors = descriptors
         self._heard = heard
         self._process: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -94,6 +104,7 @@ class _Worker:
             *further,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            pass_fds=self._descriptors,
             start_new_session=True,  # Ctrl-C on the terminal is for the parent, which stops its workers in order
         )
         ready: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
