@@ -75,7 +75,9 @@ def _text(stream: io.TextIOWrapper) -> str:
     return stream.buffer.getvalue().decode()
 
 
-def loopback_cluster(folder: Path, keys: PooledKeys, name: str = "source", *, count: int = 1, **spec: Any) -> Cluster:
+def loopback_cluster(
+    place: Path | str, keys: PooledKeys, name: str = "source", *, count: int = 1, **spec: Any
+) -> Cluster:
     """Make a cluster whose nodes can really listen: addresses of their own, ports that need no rights."""
     hosts = free_network().hosts()
     usual = frozenset({NodeRole.TVS, NodeRole.TFTP, NodeRole.CALLMANAGER})
@@ -83,7 +85,7 @@ def loopback_cluster(folder: Path, keys: PooledKeys, name: str = "source", *, co
     first = {NodeRole.PUBLISHER, NodeRole.CAPF}
     nodes = [Node(n, str(next(hosts)), usual | first if n == names[0] else usual, dict(LAB_PORTS)) for n in names]
     release = Release.parse(spec.pop("release", "11.5.1"))
-    return Cluster.create(folder, ClusterSpec(name, release, nodes, **spec), keys=keys)
+    return Cluster.create(place, ClusterSpec(name, release, nodes, **spec), keys=keys)
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:

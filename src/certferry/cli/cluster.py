@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from certferry.cli import cluster_place as cluster_place_commands
-from certferry.cli.options import ClusterOption, JsonOption, cluster_place, open_cluster, output
+from certferry.cli.options import ClusterOption, JsonOption, cluster_place, given, open_cluster, output
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.issuing import Organisation
 from certferry.cluster.nodes import parse_node
@@ -60,6 +60,7 @@ def create(
         itl_recovery_per_node=itl_recovery_per_node,
     )
     made = Cluster.create(place, spec)
+    given.clusters.append(made)
     shown = f"Cluster {name} stands in {place}. See it with: certferry cluster show --cluster {shlex.quote(place)}"
     out.data(_describe(made), shown)
 

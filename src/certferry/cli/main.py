@@ -117,4 +117,6 @@ def _outcome(arguments: Sequence[str]) -> int:
         raise
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- whatever it is, nobody is shown a traceback
         return tell(error, as_json="--json" in arguments, answered=given.has_answered)
+    finally:
+        given.end()
     return ExitCode.DONE

@@ -19,15 +19,21 @@ CLUSTER_VARIABLE = "CERTFERRY_CLUSTER"
 
 @dataclass(slots=True)
 class Given:
-    """What stood before the noun, and the outputs the command made."""
+    """What stood before the noun, and the outputs and clusters the command made and opened."""
 
     cluster: str | None = None
     as_json: bool = False
     outputs: list[Output] = field(default_factory=list)
+    clusters: list[Cluster] = field(default_factory=list)
 
     def begin(self) -> None:
         """Forget the command before."""
-        self.cluster, self.as_json, self.outputs = None, False, []
+        self.cluster, self.as_json, self.outputs, self.clusters = None, False, [], []
+
+    def end(self) -> None:
+        """Give back what the command held open."""
+        for cluster in self.clusters:
+            cluster.close()
 
     @property
     def has_answered(self) -> bool:
@@ -83,7 +89,9 @@ def cluster_given(option: str | None) -> str:
 
 def open_cluster(option: str | None) -> Cluster:
     """Open the cluster the command names; raises ``ClusterUnnamedError`` when it names none."""
-    return Cluster.open(cluster_given(option))
+    opened = Cluster.open(cluster_given(option))
+    given.clusters.append(opened)
+    return opened
 
 
 def output(as_json: bool) -> Output:

@@ -78,11 +78,18 @@ class Cluster(Searches, Ledgers):
         self, location: ClusterLocation, *, keys: KeySource | None = None, clock: Callable[[], datetime] = _now
     ) -> None:
         self.location = location
-        self._database = Database(location)
-        self._database.check()
-        self._seal = Seal.load(location.key_file)
         self._keys: KeySource = keys or FreshKeys()
         self._clock = clock
+        self._database = Database(location)
+        try:
+            self._look()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def _look(self) -> None:
+        self._database.check()
+        self._seal = Seal.load(self.location.key_file)
         with self._database.read() as connection:
             self.name = database.fact(connection, "name") or ""
             self.release = Release.parse(database.fact(connection, "release") or "")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection, func, inspect, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from certferry.cluster import schema
@@ -66,7 +66,7 @@ class Database:
         with self._transaction(self._storage.begin_founding) as connection:
             if inspect(connection).has_table(schema.fact.name):
                 raise self._exists()
-            schema.metadata.create_all(connection)
+            schema.metadata.create_all(connection, checkfirst=False)  # no table of another program is taken for ours
             put_fact(connection, "schema", str(schema.SCHEMA_VERSION))
             put_fact(connection, "version", "1")
             yield connection
@@ -127,7 +127,7 @@ class Database:
                     yield connection
                     connection.exec_driver_sql("COMMIT")
                 except BaseException:
-                    with suppress(DBAPIError):  # SQLite has rolled back by itself, as when the disk is full
+                    with suppress(SQLAlchemyError):  # rolled back already: a full disk, a connection that is gone
                         connection.exec_driver_sql("ROLLBACK")
                     raise
         except (DBAPIError, PoolTimeoutError) as error:

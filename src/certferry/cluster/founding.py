@@ -34,11 +34,11 @@ def found(location: ClusterLocation, spec: ClusterSpec, keys: KeySource, now: da
     due = identities.due_identities(
         spec.release, nodes.publisher_first(spec.nodes), itl_recovery_per_node=spec.itl_recovery_per_node
     )
-    store = Database(location)
-    store.must_not_exist()  # before keys are made, which takes long
-    owned = identities.generate(due, spec.organisation, keys, now)
-    with new_place(location) as seal, closing(store):
-        _write(store, seal, spec, owned, now)
+    with closing(Database(location)) as store:
+        store.must_not_exist()  # before keys are made, which takes long
+        owned = identities.generate(due, spec.organisation, keys, now)
+        with new_place(location) as seal:
+            _write(store, seal, spec, owned, now)
 
 
 @contextmanager
