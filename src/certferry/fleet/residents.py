@@ -68,6 +68,6 @@ class Residents:
 
     def _save(self, device: str) -> None:
         flash = self.phones[device].device.flash
-        if self._folder is not None and flash is not self._saved[device]:
+        if self._folder is not None and flash != self._saved[device]:
             self._folder.save(device, flash)
             self._saved[device] = flash
