@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.cli.migrate_options import now
+from certferry.cli.migrate_options import now, place_of
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.migrations import MigrationPhone, PhoneState, Progress, State, lease_of
 from certferry.cluster.values import Phone
@@ -202,7 +202,7 @@ def test_the_way_back_is_a_migration_of_those_that_moved_from_the_destination(en
     ends.as_if(first, State.DONE, rows(PhoneState.MOVED, PhoneState.FAILED, PhoneState.MOVED))
     told = certferry("migrate", "back", first, *ends.here, "--patience", 7, "--json").json
     assert sorted(phone["device"] for phone in told["phones"]) == [PHONES[0].device, PHONES[2].device]
-    assert told["destination"] == str(Path(ends.source.location.text).resolve())
+    assert told["destination"] == place_of(ends.source)
     assert (told["settings"]["pace"], told["settings"]["stop_at"], told["settings"]["patience"]) == (3, "2", 7)
     assert told["settings"]["back_from"] == first
     assert ends.destination.migrations.find().id == told["migration"]
