@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from os import sched_getaffinity, sched_setaffinity, sysconf
+from os import getloadavg, sched_getaffinity, sched_setaffinity, sysconf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -122,6 +122,7 @@ def measure(sizes: Sizes = Sizes()) -> dict[str, Any]:
     """Measure all, and give the figures as plain data; ``skipped`` says what is missing and why."""
     if reason := why_not():
         return {"skipped": {"all": reason}}
+    load_before = getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="certferry-tvs-") as name, ExitStack() as stack:
         folder = Path(name)
         lab = Lab.make(folder, sizes)
@@ -131,6 +132,7 @@ def measure(sizes: Sizes = Sizes()) -> dict[str, Any]:
         return {
             "sizes": vars(sizes),
             "openssl": ssl.OPENSSL_VERSION,
+            "load before": round(load_before, 2),
             "kinds": kinds,
             "crowd": crowd(servers, load, sizes),
             "beside hostile peers": beside_hostile_peers(servers[0], load, sizes),
@@ -369,6 +371,8 @@ class Load:
 def described(figures: Mapping[str, Any]) -> str:
     """Write the figures out for people."""
     lines = [f"not measured: {what}: {why}" for what, why in figures["skipped"].items()]
+    if figures.get("load before", 0) > 1:
+        lines.append(f"others use this machine (load {figures['load before']}): times mean little, CPU and ratios do")
     for kind in figures.get("kinds", ()):
         lines.append(f"\n{kind['name']}, {kind['at once']} at once: {kind['ratio']:.2f} times the CPU of {FLOOR}")
         lines += [f"  {name:<14} {_line(each)}" for name, each in kind["servers"].items()]

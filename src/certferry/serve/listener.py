@@ -32,7 +32,9 @@ SWEEP_SECONDS = 0.2
 """How late a deadline may be noticed."""
 _READY = 16
 """Connections served in one wake-up: 5 ms at most, when each makes an RSA signature."""
-_ACCEPTS = 64
+_ACCEPTS = 8
+"""Connections accepted in one wake-up. Few, so that in a storm those begun are served before more are begun: half of
+the phones wait half as long, and the kernel's queue takes less memory for the others than a handshake does."""
 _OUT_OF_FILES_PAUSE = 0.05
 _OTHER_FILES = 512
 """Descriptors left for everything that is not a connection."""
