@@ -121,10 +121,12 @@ class NodeServices:
     async def start(self) -> tuple[Listening, ...]:
         """Open every port; raises ``ListenError`` naming the one that cannot be had, and then holds none."""
         try:
-            return tuple([await self._open(service, server) for service, server in self._servers.items()])
+            listening = tuple([await self._open(service, server) for service, server in self._servers.items()])
         except BaseException:
             await self.close()
             raise
+        self._library.sign_ahead()
+        return listening
 
     async def _open(self, service: Service, server: _Server) -> Listening:
         address, port = self._at(service)
@@ -137,6 +139,7 @@ class NodeServices:
     async def apply(self, snapshot: Snapshot) -> None:
         """Answer from ``snapshot`` from now on. What is costly is made in a thread; the swap itself takes no time."""
         self._prepared = await asyncio.to_thread(_Prepared.of, self.node, snapshot, self._options, self._library)
+        self._library.sign_ahead()
         self._phones = snapshot.phones
         for server in self._servers.values():
             if isinstance(server, TvsServer):
@@ -202,7 +205,6 @@ class _Prepared:
         callmanager = snapshot.credentials[node.name, Purpose.CALLMANAGER]
         if NodeRole.TFTP in node.roles:
             library.rebuild(node.name, snapshot, int(datetime.now(UTC).timestamp()))
-            library.sign_ahead()
         return cls(
             TvsIndex.build(snapshot.trusted.items(), snapshot.tvs_ttl, snapshot.version),
             server_context(tvs.certificate.pem, _key_pem(tvs), allow_tls10=options.allow_tls10),
