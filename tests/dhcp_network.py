@@ -1,17 +1,22 @@
-"""A network of its own for DHCP: hosts are network namespaces on one bridge; each has one interface, eth0."""
+"""A network of its own: hosts are network namespaces on one bridge; each has one interface, eth0.
+
+What runs there ends with the test run, even when that is killed; the next run removes the namespaces it left.
+"""
 
 import ctypes
 import json
 import os
+import re
 import secrets
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -19,7 +24,9 @@ from command_line import Ended, certferry, wait_until
 from dhcp_programs import SBIN, program
 
 TESTS = Path(__file__).parent
+T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
+_OURS = re.compile(r"cf(\d+)x[0-9a-f]{4}-\w+")
 SUBNET = "198.51.100.0/24"
 
 
@@ -38,24 +45,23 @@ class Host:
 
     def certferry(self, *arguments: object) -> Ended:
         """Run a command of the product here: in this process, in a thread that lives in the namespace."""
+        return self.inside(lambda: certferry(*arguments))
 
-        def inside() -> Ended:
+    def inside(self, work: Callable[[], T]) -> T:
+        """Do something in a thread that lives in the namespace, as do the threads it makes."""
+
+        def entered() -> T:
             with Path("/run/netns", self.namespace).open("rb") as namespace:
-                entered = ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET)
-                assert entered == 0, os.strerror(ctypes.get_errno())
-            return certferry(*arguments)
+                error = ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET)
+                assert error == 0, os.strerror(ctypes.get_errno())
+            return work()
 
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(inside).result()
+            return thread.submit(entered).result()
 
     def start(self, *words: object, until: str, env: Mapping[str, str] | None = None) -> Path:
         """Start a server and wait until its log says so; returns the log."""
-        log = self.folder / f"{Path(str(words[0])).name}-{len(self._running)}.log"
-        with log.open("wb") as stream:
-            running = subprocess.Popen(
-                self._here(*words), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=_environment(env)
-            )
-        self._running.append(running)
+        running, log = self.launch(*words, env=env)
 
         def started() -> bool:
             assert running.poll() is None, log.read_text(encoding="utf-8", errors="replace")
@@ -63,6 +69,16 @@ class Host:
 
         wait_until(started)
         return log
+
+    def launch(self, *words: object, env: Mapping[str, str] | None = None) -> tuple[subprocess.Popen[bytes], Path]:
+        """Start a server; returns it and its log."""
+        log = self.folder / f"{Path(str(words[0])).name}-{len(self._running)}.log"
+        with log.open("wb") as stream:
+            running = subprocess.Popen(
+                self._here(*words), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=_environment(env)
+            )
+        self._running.append(running)
+        return running, log
 
     def stop(self) -> None:
         """End everything that was started here."""
@@ -77,7 +93,8 @@ class Host:
         self._running.clear()
 
     def _here(self, *words: object) -> list[str]:
-        return [_ip(), "netns", "exec", self.namespace, *map(str, words)]
+        bound_to_us = [program("setpriv", "util-linux"), "--pdeathsig", "KILL"]
+        return [*bound_to_us, _ip(), "netns", "exec", self.namespace, *map(str, words)]
 
     # --- DHCP servers, each with the option 150 lines given in its own words
 
@@ -145,7 +162,8 @@ def dhcp_network(folder: Path) -> Iterator[Network]:
     """Make a network and take it away again; the test is skipped with the reason where it can't be made."""
     if os.geteuid() != 0:
         pytest.skip("network namespaces need root")
-    network = Network(f"cf{secrets.token_hex(4)}", folder)
+    sweep()
+    network = Network(f"cf{os.getpid()}x{secrets.token_hex(2)}", folder)
     hub = f"{network.name}-hub"
     made = subprocess.run([_ip(), "netns", "add", hub], capture_output=True, text=True, check=False)
     if made.returncode != 0:
@@ -159,6 +177,24 @@ def dhcp_network(folder: Path) -> Iterator[Network]:
             host.stop()
         for namespace in (hub, *(host.namespace for host in network.hosts)):
             _ok("netns", "delete", namespace)
+
+
+def sweep() -> None:
+    """Remove the namespaces of runs that were killed, with what still runs there."""
+    found = subprocess.run([_ip(), "netns", "list"], capture_output=True, text=True, check=False)
+    for line in found.stdout.splitlines():
+        name = line.partition(" ")[0]
+        if (ours := _OURS.fullmatch(name)) and not Path("/proc", ours[1]).exists():
+            end_all(name)
+            subprocess.run([_ip(), "netns", "delete", name], capture_output=True, check=False)
+
+
+def end_all(namespace: str) -> None:
+    """Kill whatever runs in a namespace of ours, whoever started it there."""
+    there = subprocess.run([_ip(), "netns", "pids", namespace], capture_output=True, text=True, check=False)
+    for pid in there.stdout.split():
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def _ip() -> str:
