@@ -104,8 +104,11 @@ def _is_listed(table: str, port: int, state: str = "") -> bool:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU that a process and all its descendants have used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """CPU that a process and all its descendants have used; none of a descendant that ended just now."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
     own = sum(int(field) for field in fields[11:15]) / TICK  # utime, stime, and both of the children it reaped
     return own + sum(cpu_seconds(child) for child in children(pid))
 
