@@ -15,9 +15,10 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, insert, select, text
 
-from certferry.cluster import moving, schema
+from certferry.cluster import schema
 from certferry.cluster.database import Database
 from certferry.cluster.location import ClusterLocation
+from certferry.cluster.rows import continue_numbers
 
 TEST_SERVER = "CERTFERRY_TEST_POSTGRESQL"
 _numbers = count(1)
@@ -65,7 +66,7 @@ def _fill(goal: Database, source: Database) -> None:
         for table in schema.metadata.sorted_tables:
             if rows := [row._asdict() for row in reading.execute(select(table))]:
                 writing.execute(insert(table), rows)
-            moving._continue_numbers(writing, table)
+            continue_numbers(writing, table)
 
 
 def _end_others(connection: Connection) -> None:

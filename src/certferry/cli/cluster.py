@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from certferry.cli import backup as backup_commands
 from certferry.cli import cluster_place as cluster_place_commands
 from certferry.cli.options import ClusterOption, JsonOption, cluster_place, given, open_cluster, output
 from certferry.cluster.cluster import Cluster, ClusterSpec
@@ -19,6 +20,8 @@ from certferry.wire.trust_list import TrustList
 app = typer.Typer(help="Create and configure a cluster.")
 app.command()(cluster_place_commands.upgrade)
 app.command()(cluster_place_commands.move)
+app.command()(backup_commands.backup)
+app.command()(backup_commands.restore)
 
 
 DEFAULT_ORGANISATION = Organisation()

@@ -1,6 +1,6 @@
 """Transactions on a cluster's database: short reads, and writes that exclude each other from their first statement."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection, func, inspect, select
@@ -54,8 +54,10 @@ class Database:
         self._storage = storage_of(location)
 
     @contextmanager
-    def found(self) -> Iterator[Connection]:
+    def found(self, make_tables: Callable[[Connection], None] | None = None) -> Iterator[Connection]:
         """Open the transaction that writes a new cluster into tables made for it: all of it, or nothing.
+
+        ``make_tables`` makes other tables than those of this certferry, as a backup may need.
 
         Raises ``ClusterExistsError``, also for the slower of two that do this at once.
         """
@@ -66,7 +68,7 @@ class Database:
         with self._transaction(self._storage.begin_founding) as connection:
             if inspect(connection).has_table(schema.fact.name):
                 raise self._exists()
-            schema.metadata.create_all(connection, checkfirst=False)  # no table of another program is taken for ours
+            (make_tables or _make_tables)(connection)
             put_fact(connection, "schema", str(schema.SCHEMA_VERSION))
             put_fact(connection, "version", "1")
             yield connection
@@ -151,6 +153,10 @@ class Database:
 
     def _exists(self) -> ClusterExistsError:
         return ClusterExistsError(f"{self.location.text} holds a cluster already")
+
+
+def _make_tables(connection: Connection) -> None:
+    schema.metadata.create_all(connection, checkfirst=False)  # no table of another program is taken for ours
 
 
 def _check_schema(found: str | None, place: str) -> None:

@@ -6,23 +6,22 @@ and marks it.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 
-from sqlalchemy import Connection, RowMapping, Table, delete, func, insert, select
+from sqlalchemy import Connection, delete, insert
 
 from certferry.cluster import audit, identities, schema
 from certferry.cluster.acting import actor
 from certferry.cluster.database import MOVED, Database, advance_version, put_fact
 from certferry.cluster.founding import new_place
 from certferry.cluster.location import ClusterExistsError, ClusterLocation
+from certferry.cluster.rows import continue_numbers, count_rows, digest_of, every_table, read_rows
 from certferry.cluster.sealing import Seal
 from certferry.errors import Refusal
 
-_ROWS_AT_ONCE = 1000
 _ACTION = "move-cluster"
 
 
@@ -58,18 +57,18 @@ def move(source: ClusterLocation, target: ClusterLocation, clock: Callable[[], d
         put_fact(reading, MOVED, target.text)
         advance_version(reading)  # nodes that run look up, and say that the cluster was moved
         with goal.read() as arrived:
-            return Moved({table.name: _count(arrived, table) for table in _tables()}, audit.check(arrived))
+            return Moved({table.name: count_rows(arrived, table) for table in every_table()}, audit.check(arrived))
 
 
 def _carry(reading: Connection, source: ClusterLocation, goal: Database, now: datetime) -> None:
     target = goal.location
     with new_place(target, source.key_file.read_bytes()), goal.found() as writing:
-        for table in _tables():
+        for table in every_table():
             writing.execute(delete(table))  # the first facts of a new cluster
-            for rows in _read(reading, table):
+            for rows in read_rows(reading, table):
                 writing.execute(insert(table), [dict(row) for row in rows])
-            _continue_numbers(writing, table)
-        differing = [table.name for table in _tables() if _digest(reading, table) != _digest(writing, table)]
+            continue_numbers(writing, table)
+        differing = [table.name for table in every_table() if digest_of(reading, table) != digest_of(writing, table)]
         if differing:
             raise MoveIncompleteError(f"differences in {', '.join(differing)}")
         audit.check(writing)
@@ -81,42 +80,8 @@ def _has_arrived(reading: Connection, goal: Database) -> bool:
     """Whether a move that was cut off before its end had copied everything, and nothing has changed there since."""
     told = (schema.fact.name, schema.audit.name)
     with goal.read() as there:
-        if any(_digest(reading, table) != _digest(there, table) for table in _tables() if table.name not in told):
+        compared = [table for table in every_table() if table.name not in told]
+        if any(digest_of(reading, table) != digest_of(there, table) for table in compared):
             return False
         *before, last = audit.read_lines(there)
         return tuple(before) == audit.read_lines(reading) and json.loads(last)["action"] == _ACTION
-
-
-def _tables() -> list[Table]:
-    return schema.metadata.sorted_tables
-
-
-def _read(connection: Connection, table: Table) -> Iterator[list[RowMapping]]:
-    ordered = select(table).order_by(*table.primary_key.columns)
-    result = connection.execute(ordered.execution_options(yield_per=_ROWS_AT_ONCE))
-    for rows in result.mappings().partitions():
-        yield list(rows)
-
-
-def _digest(connection: Connection, table: Table) -> tuple[int, str]:
-    """Count the rows, and hash all of them in the order of their keys."""
-    count, digest = 0, sha256()
-    for rows in _read(connection, table):
-        for row in rows:
-            digest.update(repr(tuple(row.values())).encode())
-        count += len(rows)
-    return count, digest.hexdigest()
-
-
-def _count(connection: Connection, table: Table) -> int:
-    return connection.scalar(select(func.count()).select_from(table)) or 0
-
-
-def _continue_numbers(connection: Connection, table: Table) -> None:
-    """Let PostgreSQL number new rows after those copied; SQLite does it by itself."""
-    column = table.autoincrement_column
-    if column is None or connection.dialect.name != "postgresql":
-        return
-    sequence = func.pg_get_serial_sequence(f'"{table.name}"', column.name)
-    following = select(func.coalesce(func.max(column), 0) + 1).scalar_subquery()
-    connection.execute(select(func.setval(sequence, following, False)))  # noqa: FBT003 -- PostgreSQL's own signature

@@ -55,8 +55,8 @@ def _upgrade(database: Database, now: datetime) -> Upgraded:
     return Upgraded(before, after, backup)
 
 
-def migrate(connection: Connection, before: int) -> None:
-    """Run the migrations after revision ``before``, 0 for all, in the transaction that is open."""
+def migrate(connection: Connection, before: int, after: int = schema.SCHEMA_VERSION) -> None:
+    """Run the migrations after revision ``before``, 0 for all, up to ``after`` in the transaction that is open."""
     from alembic import command  # noqa: PLC0415 -- 0.1 s to load, which other commands need not wait for
     from alembic.config import Config  # noqa: PLC0415 -- same
 
@@ -65,7 +65,7 @@ def migrate(connection: Connection, before: int) -> None:
     config.attributes["connection"] = connection
     # New clusters get their tables at once, without Alembic: 'fact' tells which revision those are.
     command.stamp(config, str(before) if before else "base", purge=True)
-    command.upgrade(config, "head")
+    command.upgrade(config, str(after))
 
 
 def _copy(location: ClusterLocation, before: int) -> Path:
