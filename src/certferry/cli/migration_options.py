@@ -17,13 +17,11 @@ from certferry.migrate.result import PhoneResult, Verification
 _PLACE = "HOST[:PORT]|FOLDER"
 SourceOption = Annotated[
     list[str],
-    typer.Option(
-        "--source", metavar=_PLACE, help="A TFTP node the phones leave (repeatable), or the cluster's folder."
-    ),
+    typer.Option("--source", metavar=_PLACE, help="A TFTP node the phones leave (repeatable), or the cluster's place."),
 ]
 DestinationOption = Annotated[
     list[str],
-    typer.Option("--destination", metavar=_PLACE, help="A TFTP node they go to (repeatable), or the cluster's folder."),
+    typer.Option("--destination", metavar=_PLACE, help="A TFTP node they go to (repeatable), or the cluster's place."),
 ]
 DeviceOption = Annotated[
     list[str] | None, typer.Option("--device", metavar="SEP<MAC>", help="A phone both clusters know; repeatable.")
