@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from certferry.cli.exit_codes import ExitCode
-from certferry.cli.options import ClusterUnnamedError, cluster_place
+from certferry.cli.options import ClusterUnnamedError, cluster_place, open_place
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.migrations import Migration, State
 from certferry.migrate.waves.sides import Sides
@@ -32,12 +32,12 @@ def open_source(option: str | None) -> Cluster:
     place = option or cluster_place(None)
     if place is None:
         raise ClusterUnnamedError("the source was not named", remedy="Give --source FOLDER, or --cluster.")
-    return Cluster.open(place)
+    return open_place(place)
 
 
 def open_sides(source: Cluster, destination: str | None, migration: Migration) -> Sides:
     """Open the destination, where it was said or planned to be."""
-    return Sides(source, Cluster.open(destination or migration.destination))
+    return Sides(source, open_place(destination or migration.destination))
 
 
 def place_of(cluster: Cluster) -> str:

@@ -18,9 +18,8 @@ from certferry.cli.migrate_options import (
     place_of,
 )
 from certferry.cli.migrate_view import row_of
-from certferry.cli.options import ClusterUnnamedError, JsonOption, output
+from certferry.cli.options import ClusterUnnamedError, JsonOption, open_place, output
 from certferry.cli.output import Output
-from certferry.cluster.cluster import Cluster
 from certferry.cluster.migrations import Migration, MigrationPhone, PhoneState
 from certferry.cluster.phones import device_name, parse_csv
 from certferry.migrate.waves.choosing import Choice, Chosen, choose
@@ -78,7 +77,7 @@ def plan(
     if destination is None:
         raise ClusterUnnamedError("the destination was not named", remedy="Give --destination FOLDER.")
     rules = Rules(pace, between, patience, Threshold.parse(stop_at))
-    sides = Sides(open_source(source), Cluster.open(destination))
+    sides = Sides(open_source(source), open_place(destination))
     listed = [phone.device for phone in parse_csv(read_text(csv))] if csv else []
     devices = [*(device_name(text) for text in device or []), *listed]
     choice = Choice(everything, group or [], devices, percent, skip_unknown)

@@ -89,7 +89,12 @@ def cluster_given(option: str | None) -> str:
 
 def open_cluster(option: str | None) -> Cluster:
     """Open the cluster the command names; raises ``ClusterUnnamedError`` when it names none."""
-    opened = Cluster.open(cluster_given(option))
+    return open_place(cluster_given(option))
+
+
+def open_place(place: str) -> Cluster:
+    """Open the cluster at ``place`` until the command ends."""
+    opened = Cluster.open(place)
     given.clusters.append(opened)
     return opened
 

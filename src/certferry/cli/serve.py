@@ -11,7 +11,7 @@ import typer
 import uvloop
 
 from certferry.cli.exit_codes import ExitCode
-from certferry.cli.options import ClusterOption, JsonOption, open_cluster, output
+from certferry.cli.options import ClusterOption, JsonOption, given, open_cluster, output
 from certferry.cli.output import Output
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.nodes import find_node
@@ -49,6 +49,7 @@ def serve(
     if worker is not None:
         take_over_from_parent()
         told = _WorkersCluster.open(opened.location.text)
+        given.clusters.append(told)
         uvloop.run(_work(told, names, options, is_first=worker == "first"))
     elif workers == 1:
         uvloop.run(_serve(out, opened, names, options, until_eof=until_eof))

@@ -10,7 +10,7 @@ import typer
 import uvloop
 
 from certferry.cli.exit_codes import ExitCode
-from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, given, open_cluster, output
+from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, given, open_cluster, open_place, output
 from certferry.cli.output import Output
 from certferry.cli.passwords import PasswordMissingError, first_line
 from certferry.cluster.accounts import Role
@@ -60,7 +60,7 @@ def web(
         check_loopback(host)
     others: dict[str, Cluster] = {}
     for place in other_cluster or ():
-        other = Cluster.open(place)
+        other = open_place(place)
         if other.name in (opened.name, *others):
             raise ClusterTwiceError(f"two clusters are called {other.name}")
         others[other.name] = other
