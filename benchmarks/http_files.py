@@ -63,6 +63,11 @@ def nginx(folder: Path) -> Iterator[tuple[int, int]]:
             yield pid, NGINX_PORT
 
 
+REASON = (
+    "closed: each accepted descriptor becomes an object, for which CPython asks getsockname(), a system call that nginx "
+    "has no need of; against that nginx registers each in its epoll, and certferry none that is answered at once"
+)
+
 SERVERS: dict[str, Server] = {"certferry": certferry, "nginx": nginx}
 
 
@@ -77,6 +82,7 @@ def load(port: int, requests: int, how: str) -> dict[str, Any]:
 def measure(requests: int = REQUESTS, rounds: int = ROUNDS, only: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return for each server and kind its cost, or why it was skipped."""
     result: dict[str, Any] = {"file bytes": SIZE, "requests": requests * rounds, "at once": AT_ONCE, "servers": {}}
+    result["reason"] = REASON
     rows = result["servers"]
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
         folder = Path(place)
@@ -125,6 +131,7 @@ def report(result: dict[str, Any]) -> None:
             ratio = f"{row['ms'] / base:>9.2f}" if base else f"{'-':>9}"
             rate = f"{row['requests/s']:>12.0f}{row['p99 ms']:>8.1f}"
             print(f"{name:<11}{kind:<12}{row['ms']:>8.4f}{ratio}{rate}{row['failed']:>8}")
+    print(result["reason"])
 
 
 def main() -> None:
