@@ -64,8 +64,8 @@ def nginx(folder: Path) -> Iterator[tuple[int, int]]:
 
 
 REASON = (
-    "closed: each accepted descriptor becomes an object, for which CPython asks getsockname(), a system call that nginx "
-    "has no need of; against that nginx registers each in its epoll, and certferry none that is answered at once"
+    "closed: each accepted descriptor becomes an object, for which CPython asks getsockname(), a system call that "
+    "nginx has no need of; against that nginx registers each in its epoll, and certferry none that is answered at once"
 )
 
 SERVERS: dict[str, Server] = {"certferry": certferry, "nginx": nginx}
