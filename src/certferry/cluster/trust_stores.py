@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import groupby
 from secrets import token_hex
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from certferry.cluster import schema
 from certferry.cluster.identities import store_certificates
@@ -66,14 +67,17 @@ def apply_changes(connection: Connection, changes: Iterable[TrustChange], now: d
     for change in wanted:
         entry = held.get((change.store, change.certificate))
         if change.action == "add" and entry is None:
-            added = _entry(change, now)
-            _add(connection, added)
-            held[change.store, change.certificate] = added
+            held[change.store, change.certificate] = _entry(change, now)
             done.append(change)
         elif change.action == "remove" and entry is not None:
-            _remove(connection, change)
             del held[change.store, change.certificate]
             done.append(_removal(entry))
+    # Many of a kind go to the database at once: a statement for each would wait for the network each time.
+    for action, run in groupby(done, key=lambda change: change.action):
+        if action == "add":
+            _add(connection, [_entry(change, now) for change in run])
+        else:
+            _remove(connection, run)
     return tuple(done)
 
 
@@ -85,22 +89,24 @@ def _removal(entry: TrustEntry) -> TrustChange:
     return TrustChange("remove", entry.store, entry.certificate, entry.origin, entry.description, entry.added_at)
 
 
-def _add(connection: Connection, entry: TrustEntry) -> None:
-    row = {
-        "store": entry.store.value,
-        "sha256": entry.certificate.sha256,
-        "origin": entry.origin,
-        "description": entry.description,
-        "added_at": entry.added_at.isoformat(),
-    }
-    connection.execute(insert(schema.trust_entry), row)
+def _add(connection: Connection, entries: Iterable[TrustEntry]) -> None:
+    rows = [
+        {
+            "store": entry.store.value,
+            "sha256": entry.certificate.sha256,
+            "origin": entry.origin,
+            "description": entry.description,
+            "added_at": entry.added_at.isoformat(),
+        }
+        for entry in entries
+    ]
+    connection.execute(insert(schema.trust_entry), rows)
 
 
-def _remove(connection: Connection, change: TrustChange) -> None:
+def _remove(connection: Connection, changes: Iterable[TrustChange]) -> None:
     table = schema.trust_entry
-    connection.execute(
-        delete(table).where(table.c.store == change.store.value, table.c.sha256 == change.certificate.sha256)
-    )
+    which = delete(table).where(table.c.store == bindparam("in_store"), table.c.sha256 == bindparam("of"))
+    connection.execute(which, [{"in_store": each.store.value, "of": each.certificate.sha256} for each in changes])
 
 
 def refresh_own_copies(connection: Connection, identities: Sequence[Identity], now: datetime) -> None:
