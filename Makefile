@@ -28,7 +28,7 @@ layers: $(VENV)/.development
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.development
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	$(BIN)/python tools/performance $(ARGS)
 
 docs: $(VENV)/.development
 	$(BIN)/python tools/docs

@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -198,14 +198,15 @@ def main() -> None:
     given = vars(parser.parse_args())
     as_json = given.pop("json")
     measured = asyncio.run(measure(Sizes(**given)))
-    if as_json:
-        json.dump(measured, sys.stdout, indent=2)
-        print()
-        return
-    print(", ".join(f"{count} {name}" for name, count in measured["sizes"].items()))
-    print(f"preparing searches of the new certificates, once: {measured['prepare_searches_s']:.2f} s")
-    for page in measured["pages"]:
-        print("{path:<82} first {first:7.1f} ms, median {median:6.1f} ms, worst {worst:6.1f} ms".format(**page))
+    print(json.dumps(measured, indent=2) if as_json else described(measured))
+
+
+def described(measured: Mapping[str, Any]) -> str:
+    """Write the figures out for people."""
+    lines = [", ".join(f"{count} {name}" for name, count in measured["sizes"].items())]
+    lines.append(f"preparing searches of the new certificates, once: {measured['prepare_searches_s']:.2f} s")
+    form = "{path:<82} first {first:7.1f} ms, median {median:6.1f} ms, worst {worst:6.1f} ms"
+    return "\n".join([*lines, *(form.format(**page) for page in measured["pages"])])
 
 
 if __name__ == "__main__":
