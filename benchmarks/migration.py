@@ -22,11 +22,12 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from certferry.cluster.cluster import Cluster
 from certferry.fleet.device import Device
 from certferry.fleet.fleet import AT_ONCE
-from certferry.fleet.limits import raise_file_limit, resident_bytes
+from certferry.fleet.limits import resident_bytes
 from certferry.fleet.resident import Happening, PhoneEvent, ResidentPhone
 from certferry.lab.demo import DemoPlan, ModeReport, demonstrate
 from certferry.lab.lab import Lab, tftp_servers
 from certferry.phone.flash import Flash
+from certferry.serve.limits import raise_file_limit
 
 PHONES = 500
 SIGNATURES_BY_RSA_KEYS = 3

@@ -33,12 +33,12 @@ from certferry.bulk.settings import SftpSettings
 from certferry.bulk.transport import SftpExchange
 from certferry.cluster.cluster import Cluster
 from certferry.fleet.device import Device
-from certferry.fleet.limits import raise_file_limit
 from certferry.fleet.resident import Happening, PhoneEvent
 from certferry.fleet.residents import Residents
 from certferry.lab.keys import PooledKeys
 from certferry.lab.lab import Lab, tftp_servers
 from certferry.phone.flash import Flash
+from certferry.serve.limits import raise_file_limit
 from certferry.trust.purpose import Purpose
 
 MINUTES, PHONES, NODES, PACE = 10.0, 200, 3, 50

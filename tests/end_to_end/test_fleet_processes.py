@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certferry.fleet.crew import Handset, encode_outcome, parse_outcome
 from certferry.fleet.fleet import Progress
-from certferry.fleet.limits import raise_file_limit, resident_bytes
+from certferry.fleet.limits import resident_bytes
 from certferry.fleet.processes import FleetProcesses, FleetWorkerError, processes_for
 from certferry.phone.outcome import Code, Outcome, Step
+from certferry.serve.limits import raise_file_limit
 from conftest import MakeCertificate
 from phone_clusters import PaperCluster
 from phone_network import LiveCluster, live

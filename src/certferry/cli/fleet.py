@@ -22,11 +22,11 @@ from certferry.errors import MalformedError, UsageError
 from certferry.fleet.device import Device
 from certferry.fleet.dhcp import TFTP_PORT, DhcpClient, by_dhcp
 from certferry.fleet.flash_folder import FlashFolder, FlashFolderError
-from certferry.fleet.limits import raise_file_limit
 from certferry.fleet.option150 import MOST_SERVERS, from_file
 from certferry.fleet.resident import Option150, PhoneEvent
 from certferry.fleet.residents import AT_ONCE, Residents
 from certferry.phone.events import Address, address_text
+from certferry.serve.limits import raise_file_limit
 from certferry.wire.phone_dhcp import DEFAULT_ORDER, TftpSource
 
 app = typer.Typer(help="Phones that stay registered, for labs and for the night before.")

@@ -16,6 +16,7 @@ from certferry.cli.output import Output
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.nodes import find_node
 from certferry.serve.inherited import inherited_sockets, take_over_from_parent
+from certferry.serve.limits import raise_file_limit
 from certferry.serve.node import Listening, ServeOptions
 from certferry.serve.notify import READY, STOPPING, notify
 from certferry.serve.ports import claim
@@ -45,6 +46,7 @@ def serve(
     """Run TVS, TFTP, HTTP 6970 and the SIP registrar of the cluster's nodes until SIGTERM."""
     out, names = output(as_json), node or []
     opened = open_cluster(cluster)
+    raise_file_limit()
     options = ServeOptions(allow_tls10=allow_tls10, reuse_port=worker is not None)
     if worker is not None:
         take_over_from_parent()

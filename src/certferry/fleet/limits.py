@@ -1,15 +1,7 @@
-"""What the operating system allows one process, as far as many phones need more of it."""
+"""What a process of many phones takes of the machine."""
 
 import resource
 from pathlib import Path
-
-
-def raise_file_limit() -> int:
-    """Allow this process as many open files as it may allow itself; return how many. A phone is one, or two."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
 
 
 def resident_bytes() -> int:

@@ -11,8 +11,9 @@ import uvloop
 
 from certferry.fleet.crew import LONGEST_LINE, Handset, encode_outcome
 from certferry.fleet.fleet import Fleet, FleetResult, Progress
-from certferry.fleet.limits import raise_file_limit, resident_bytes
+from certferry.fleet.limits import resident_bytes
 from certferry.phone.events import Address
+from certferry.serve.limits import raise_file_limit
 
 _BATCH = 25
 """So many phones are told of in one line while others still boot."""

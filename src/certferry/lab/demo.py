@@ -27,9 +27,9 @@ from certferry.errors import Refusal
 from certferry.fleet.crew import Handset
 from certferry.fleet.fleet import Fleet, FleetResult, Phones
 from certferry.fleet.fleet import Progress as FleetProgress
-from certferry.fleet.limits import raise_file_limit
 from certferry.fleet.processes import FleetProcesses, processes_for
 from certferry.lab.lab import Lab, tftp_servers
+from certferry.serve.limits import raise_file_limit
 from certferry.trust.list_check import check_list
 from certferry.wire.trust_list import TrustList
 

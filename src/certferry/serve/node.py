@@ -12,6 +12,7 @@ from certferry.cluster.values import Node, NodeRole, Phone, SecurityMode, Servic
 from certferry.errors import Refusal
 from certferry.serve.files import FileLibrary
 from certferry.serve.http import HttpFileServer
+from certferry.serve.limits import places_for_phones
 from certferry.serve.registrar import Registrar
 from certferry.serve.signatures import Signatures
 from certferry.serve.snapshot import Credentials, Snapshot
@@ -50,10 +51,15 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """Settings of the services that are not the cluster's: old TLS for old phones, several workers on one port."""
+    """Settings of the services that are not the cluster's.
+
+    Old TLS for old phones; several workers on one port; phones that a registrar keeps connected at most, None: as many
+    as the process may have files for.
+    """
 
     allow_tls10: bool = False
     reuse_port: bool = False
+    most_phones: int | None = None
 
 
 class NodeServices:
@@ -109,6 +115,7 @@ class NodeServices:
             on_unregister=self.watch.unregistered,
             on_refused=self.watch.refused,
             on_alarm=self.watch.alarm,
+            max_connections=self._options.most_phones or places_for_phones(),
             reuse_port=self._options.reuse_port,
         )
 
