@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from certferry.cluster.cluster import Cluster
+from certferry.cluster.server_address import SCHEMES
 from certferry.cluster.values import Identity, Node, NodeRole, Phone, Service, TrustEntry
 from certferry.errors import UsageError
 from certferry.phone.events import Address
@@ -178,4 +179,4 @@ class Place:
 
 
 def _is_cluster(text: str) -> bool:
-    return "://" in text or Path(text).expanduser().is_dir() or text.startswith(("/", "./", "../", "~"))
+    return text.partition("://")[0] in SCHEMES or Path(text).expanduser().is_dir() or text.startswith(("/", "./", "../", "~"))
