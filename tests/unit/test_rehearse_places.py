@@ -116,3 +116,10 @@ def test_a_result_comes_back_from_its_json() -> None:
 def test_json_of_something_else_is_refused(value: dict[str, object]) -> None:
     with pytest.raises(ResultMalformedError):
         Verification.of_json(value)
+
+
+@pytest.mark.parametrize("text", ["http://127.0.0.1:6970", "tftp://127.0.0.1", "127.0.0.1"])
+def test_a_file_server_is_not_taken_for_a_cluster(text: str) -> None:
+    place = Place.parse([text])
+    assert place.inside is None
+    assert [endpoint.host for endpoint in place.endpoints] == ["127.0.0.1"]

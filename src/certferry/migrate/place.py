@@ -179,4 +179,5 @@ class Place:
 
 
 def _is_cluster(text: str) -> bool:
-    return text.partition("://")[0] in SCHEMES or Path(text).expanduser().is_dir() or text.startswith(("/", "./", "../", "~"))
+    is_url = text.partition("://")[0] in SCHEMES
+    return is_url or Path(text).expanduser().is_dir() or text.startswith(("/", "./", "../", "~"))
