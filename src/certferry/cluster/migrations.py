@@ -6,77 +6,75 @@ writes nothing any more.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from enum import StrEnum
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from certferry.cluster import audit, schema
 from certferry.cluster.acting import actor
 from certferry.cluster.database import Database
+from certferry.cluster.migration_records import (
+    OPEN,
+    Event,
+    Lease,
+    Migration,
+    MigrationPhone,
+    PhoneState,
+    Progress,
+    State,
+    Wanted,
+    event_of,
+    lease_of,
+    migration_of,
+    phone_of,
+    row_of_lease,
+    row_of_migration,
+    row_of_phone,
+)
 from certferry.errors import Refusal, UsageError
 
+__all__ = [
+    "OPEN",
+    "TO_RUN",
+    "Event",
+    "Lease",
+    "Migration",
+    "MigrationLockedError",
+    "MigrationOverlapError",
+    "MigrationPhone",
+    "MigrationStateError",
+    "MigrationUnknownError",
+    "Migrations",
+    "PhoneState",
+    "Progress",
+    "State",
+    "Wanted",
+    "event_of",
+    "lease_of",
+    "locked",
+    "migration_of",
+    "phone_of",
+]
+
 _MIGRATION, _PHONE, _EVENT = schema.migration, schema.migration_phone, schema.migration_event
-
-
-class State(StrEnum):
-    """How far a migration is. ``RUNNING`` without a living runner was broken off: resume it."""
-
-    PLANNED = "planned"
-    RUNNING = "running"
-    PAUSED = "paused"
-    DONE = "done"
-
-
-class Wanted(StrEnum):
-    """What an operator asks of the runner."""
-
-    RUN = "run"
-    PAUSE = "pause"
-
-
-class PhoneState(StrEnum):
-    """Where a phone is in its migration; ``UNCERTAIN``: its node took the reset and never said how it ended."""
-
-    WAITING = "waiting"
-    RESET = "reset"
-    UNCERTAIN = "uncertain"
-    MOVED = "moved"
-    FAILED = "failed"
-
-    @property
-    def is_under_way(self) -> bool:
-        """Whether the phone was reset and is watched."""
-        return self in (PhoneState.RESET, PhoneState.UNCERTAIN)
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the phone has moved or failed."""
-        return self in (PhoneState.MOVED, PhoneState.FAILED)
-
-
-OPEN = tuple(state.value for state in PhoneState if not state.has_ended)
+TO_RUN = (State.PLANNED, State.RUNNING, State.PAUSED)
+"""States from which phones may go on to be reset."""
 
 
 class MigrationUnknownError(UsageError):
     """There is no such migration of this cluster's phones."""
 
     code = "cluster.migration-unknown"
-    remedy = (
-        "Make one with: certferry migrate plan"
-    )
+    remedy = "Make one with: certferry migrate plan"
 
 
 class MigrationLockedError(Refusal):
     """Another process steers this migration."""
 
     code = "cluster.migration-locked"
-    remedy = (
-        "Watch it with 'certferry migrate status --watch', or stop it with 'certferry migrate pause'."
-    )
+    remedy = "Watch it with 'certferry migrate status --watch', or stop it with 'certferry migrate pause'."
 
 
 class MigrationOverlapError(Refusal):
@@ -86,65 +84,11 @@ class MigrationOverlapError(Refusal):
     remedy = "Let the other migration end, or pause it: certferry migrate pause"
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """A migration. ``plan`` are its settings; ``runner`` steers it until ``runner_until`` unless it says so again."""
+class MigrationStateError(UsageError):
+    """The migration is not in a state in which this can be done."""
 
-    id: str
-    created_at: datetime
-    actor: str
-    destination: str
-    plan: Mapping[str, Any]
-    state: State = State.PLANNED
-    wanted: Wanted = Wanted.RUN
-    reason: str = ""
-    runner: str = ""
-    runner_until: datetime | None = None
-
-    def is_steered(self, now: datetime) -> bool:
-        """Whether a runner holds the migration now."""
-        return bool(self.runner) and self.runner_until is not None and now < self.runner_until
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationPhone:
-    """A phone in a migration. Wave 0 are the canaries; ``reset_at`` is when its reset was asked for."""
-
-    device: str
-    wave: int
-    state: PhoneState = PhoneState.WAITING
-    reset_at: datetime | None = None
-    ended_at: datetime | None = None
-    code: str = ""
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened in a migration."""
-
-    kind: str
-    at: datetime
-    details: Mapping[str, Any] = field(default_factory=dict)
-    position: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """Who steers, and until when unless it says so again."""
-
-    runner: str
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a runner writes down at once: phones as they are now, events, and the migration's state where it changes."""
-
-    phones: Sequence[MigrationPhone] = ()
-    events: Sequence[Event] = ()
-    state: State | None = None
-    reason: str = ""
+    code = "waves.state"
+    remedy = "See how it stands with: certferry migrate status"
 
 
 class Migrations:
@@ -160,8 +104,8 @@ class Migrations:
         """Write down a new migration."""
         made = Migration(identifier, self._clock(), actor(), destination, plan)
         with self._database.write() as connection:
-            connection.execute(insert(_MIGRATION), _migration_row(made))
-            connection.execute(insert(_PHONE), [_phone_row(phone) | {"migration": made.id} for phone in phones])
+            connection.execute(insert(_MIGRATION), row_of_migration(made))
+            connection.execute(insert(_PHONE), [row_of_phone(phone) | {"migration": made.id} for phone in phones])
             self._audit(connection, made, "plan-migration", {"phones": len(phones), "destination": destination})
         return made
 
@@ -208,6 +152,25 @@ class Migrations:
             self._audit(connection, found, f"{wanted.value}-migration", {})
             return _read(connection, identifier)
 
+    def cancel(
+        self, identifier: str, reason: str, now: datetime, *, is_gone: Callable[[str], bool] = lambda _: False
+    ) -> Migration:
+        """Give a migration up that nobody steers: nobody can run it any more; return it as it was found.
+
+        One that was cancelled before stays as it is. Raises ``MigrationLockedError``, ``MigrationStateError``.
+        """
+        with self._database.write() as connection:
+            found = _read(connection, identifier)
+            if found.state is State.CANCELLED:
+                return found
+            _refuse_steered(found, now, is_gone)
+            _refuse_state(found, TO_RUN)
+            row = {"state": State.CANCELLED.value, "reason": reason, "runner": "", "runner_until": ""}
+            connection.execute(_update(found).values(**row))
+            _write_events(connection, identifier, [Event("cancelled", now, {"from": found.state, "reason": reason})])
+            self._audit(connection, found, "cancel-migration", {"from": found.state.value, "reason": reason})
+            return found
+
     def note_override(self, identifier: str, reason: str, failing: Sequence[str]) -> None:
         """Write into the audit log that phones are moved although checks fail, and why."""
         with self._database.write() as connection:
@@ -217,20 +180,27 @@ class Migrations:
     # The runner
 
     def claim(
-        self, identifier: str, lease: Lease, now: datetime, *, is_gone: Callable[[str], bool] = lambda _: False
+        self,
+        identifier: str,
+        lease: Lease,
+        now: datetime,
+        *,
+        is_gone: Callable[[str], bool] = lambda _: False,
+        states: Collection[State] = TO_RUN,
     ) -> Migration:
-        """Become the runner; return the migration as it was found.
+        """Become the runner of a migration in one of ``states``; return it as it was found.
 
         ``is_gone`` tells of a runner whether it is known to be dead before its lease ran out. Raises
-        ``MigrationLockedError``, ``MigrationOverlapError``.
+        ``MigrationLockedError``, ``MigrationStateError``, ``MigrationOverlapError``.
         """
         with self._database.write() as connection:
             found = _read(connection, identifier)
-            if found.is_steered(now) and found.runner != lease.runner and not is_gone(found.runner):
-                raise locked(found)
+            if found.runner != lease.runner:
+                _refuse_steered(found, now, is_gone)
+            _refuse_state(found, states)
             _refuse_overlap(connection, identifier)
             row = {"state": State.RUNNING.value, "wanted": Wanted.RUN.value, "reason": ""}
-            connection.execute(_update(found).values(**row, **_lease_row(lease)))
+            connection.execute(_update(found).values(**row, **row_of_lease(lease)))
             action = "start-migration" if found.state is State.PLANNED else "resume-migration"
             self._audit(connection, found, action, {})
             return found
@@ -239,7 +209,7 @@ class Migrations:
         """Stay the runner, and learn what is wanted; raises ``MigrationLockedError`` when another has taken over."""
         with self._database.write() as connection:
             found = _held(connection, identifier, lease.runner)
-            connection.execute(_update(found).values(**_lease_row(lease)))
+            connection.execute(_update(found).values(**row_of_lease(lease)))
             return found.wanted
 
     def wanted(self, identifier: str) -> Wanted:
@@ -290,6 +260,16 @@ def locked(found: Migration) -> MigrationLockedError:
     return MigrationLockedError(f"migration {found.id} is steered by {who}{until}")
 
 
+def _refuse_steered(found: Migration, now: datetime, is_gone: Callable[[str], bool]) -> None:
+    if found.is_steered(now) and not is_gone(found.runner):
+        raise locked(found)
+
+
+def _refuse_state(found: Migration, states: Collection[State]) -> None:
+    if found.state not in states:
+        raise MigrationStateError(f"migration {found.id} is {found.state}")
+
+
 def _refuse_overlap(connection: Connection, identifier: str) -> None:
     mine = select(_PHONE.c.device).where(_PHONE.c.migration == identifier, _PHONE.c.state.in_(OPEN))
     asked = (
@@ -309,7 +289,9 @@ def _update(migration: Migration) -> Any:
 
 def _write_phones(connection: Connection, identifier: str, phones: Sequence[MigrationPhone]) -> None:
     if phones:
-        changed = [{"this" if key == "device" else key: value for key, value in _phone_row(p).items()} for p in phones]
+        changed = [
+            {"this" if key == "device" else key: value for key, value in row_of_phone(p).items()} for p in phones
+        ]
         mine = (_PHONE.c.migration == identifier, _PHONE.c.device == bindparam("this"))
         connection.execute(update(_PHONE).where(*mine), changed)
 
@@ -326,77 +308,3 @@ def _write_events(connection: Connection, identifier: str, events: Sequence[Even
     ]
     if rows:
         connection.execute(insert(_EVENT), rows)
-
-
-def _migration_row(migration: Migration) -> dict[str, Any]:
-    return {
-        "id": migration.id,
-        "created_at": migration.created_at.isoformat(),
-        "actor": migration.actor,
-        "destination": migration.destination,
-        "plan": json.dumps(migration.plan, ensure_ascii=False),
-        "state": migration.state.value,
-        "wanted": migration.wanted.value,
-        "reason": migration.reason,
-        "runner": migration.runner,
-        "runner_until": "",
-    }
-
-
-def _lease_row(lease: Lease) -> dict[str, str]:
-    return {"runner": lease.runner, "runner_until": lease.until.isoformat()}
-
-
-def lease_of(runner: str, now: datetime, seconds: float) -> Lease:
-    """Make a lease that lasts ``seconds`` from ``now``."""
-    return Lease(runner, now + timedelta(seconds=seconds))
-
-
-def _phone_row(phone: MigrationPhone) -> dict[str, Any]:
-    return {
-        "device": phone.device,
-        "wave": phone.wave,
-        "state": phone.state.value,
-        "reset_at": phone.reset_at.isoformat() if phone.reset_at else None,
-        "ended_at": phone.ended_at.isoformat() if phone.ended_at else None,
-        "code": phone.code,
-        "reason": phone.reason,
-    }
-
-
-def migration_of(row: Row[Any]) -> Migration:
-    """Read a migration's row."""
-    return Migration(
-        row.id,
-        datetime.fromisoformat(row.created_at),
-        row.actor,
-        row.destination,
-        json.loads(row.plan),
-        State(row.state),
-        Wanted(row.wanted),
-        row.reason,
-        row.runner,
-        _moment(row.runner_until),
-    )
-
-
-def phone_of(row: Row[Any]) -> MigrationPhone:
-    """Read a phone's row."""
-    return MigrationPhone(
-        row.device,
-        row.wave,
-        PhoneState(row.state),
-        _moment(row.reset_at),
-        _moment(row.ended_at),
-        row.code,
-        row.reason,
-    )
-
-
-def event_of(row: Row[Any]) -> Event:
-    """Read an event's row."""
-    return Event(row.kind, datetime.fromisoformat(row.at), json.loads(row.details), row.position)
-
-
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None

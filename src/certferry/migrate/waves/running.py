@@ -4,23 +4,24 @@ Whatever kills it, another runner goes on from the database: ``resume``.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 from certferry.cluster.migrations import (
+    TO_RUN,
     Event,
     Lease,
     Migration,
     Migrations,
+    MigrationStateError,
     PhoneState,
     Progress,
     State,
     Wanted,
     lease_of,
 )
-from certferry.errors import UsageError
 from certferry.migrate.gather import Reach
 from certferry.migrate.waves import lease
 from certferry.migrate.waves.finding import FIRST, find_out
@@ -41,15 +42,10 @@ from certferry.migrate.waves.steering import (
     changes,
 )
 
+__all__ = ["TURN", "MigrationStateError", "Nobody", "Runner", "Running", "Watcher"]
+
 TURN = 0.25
 """Seconds between two turns."""
-
-
-class MigrationStateError(UsageError):
-    """The migration is not in a state in which this can be done."""
-
-    code = "waves.state"
-    remedy = "See how it stands with: certferry migrate status"
 
 
 class Watcher(Protocol):
@@ -87,9 +83,16 @@ class Runner:
     """Steers one migration from ``begin`` to its end or a pause."""
 
     def __init__(
-        self, sides: Sides, migration: str, watcher: Watcher | None = None, how: Running | None = None
+        self,
+        sides: Sides,
+        migration: str,
+        watcher: Watcher | None = None,
+        how: Running | None = None,
+        states: Collection[State] = TO_RUN,
     ) -> None:
+        """``states`` are those in which the migration may be found: whoever starts it must not resume it unseen."""
         self._sides, self._id = sides, migration
+        self._states = states
         self._watcher = watcher or Nobody()
         self._how = how or Running()
         self._name = lease.this_runner()
@@ -128,10 +131,8 @@ class Runner:
 
     def _begin(self, events: Sequence[Event]) -> None:
         now = self._how.clock()
-        if self._ledger.find(self._id).state is State.DONE:
-            raise MigrationStateError(f"migration {self._id} has ended")
         self._lease = lease_of(self._name, now, lease.SECONDS)
-        found = self._ledger.claim(self._id, self._lease, now, is_gone=lease.is_gone)
+        found = self._ledger.claim(self._id, self._lease, now, is_gone=lease.is_gone, states=self._states)
         self._migration = found
         kind = "started" if found.state is State.PLANNED else "resumed"
         mine = Event(kind, now, {"from": found.state.value, "reason": found.reason})
