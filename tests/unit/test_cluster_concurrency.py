@@ -69,7 +69,7 @@ def test_threads_that_share_an_opened_cluster_lose_nothing(cluster: Cluster) -> 
 
 def test_threads_with_openings_of_their_own_lose_nothing(cluster: Cluster) -> None:
     version = cluster.version()
-    openings = [Cluster.open(cluster.location.folder) for _ in range(WORKERS)]
+    openings = [Cluster.open(cluster.location.text) for _ in range(WORKERS)]
     at_once(*(adding(opening, worker) for worker, opening in enumerate(openings)))
     assert_nothing_is_lost(cluster, version)
 
@@ -90,7 +90,7 @@ def test_processes_lose_nothing(cluster: Cluster) -> None:
     version = cluster.version()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", ADD, str(cluster.location.folder), *(device(worker, n) for n in range(EACH))],
+            [sys.executable, "-c", ADD, cluster.location.text, *(device(worker, n) for n in range(EACH))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -94,7 +94,7 @@ def test_the_tftp_nodes_of_a_cluster_are_those_with_the_role(make_cluster: MakeC
 def test_another_port_is_remembered_for_that_service_of_that_node_alone(make_cluster: MakeCluster) -> None:
     cluster = make_cluster(nodes=2)
     cluster.set_port("source-sub1", Service.TFTP, 6969)
-    opened = Cluster.open(cluster.location.folder)
+    opened = Cluster.open(cluster.location.text)
     assert opened.node("source-sub1").ports == {**STANDARD_PORTS, Service.TFTP: 6969}
     assert opened.node("source-pub").ports == STANDARD_PORTS
 

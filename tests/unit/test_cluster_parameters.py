@@ -98,7 +98,7 @@ def test_an_unknown_key_is_told_with_the_known_ones(cluster: Cluster) -> None:
 
 def test_the_security_mode_is_read_from_its_parameter(cluster: Cluster) -> None:
     cluster.set_parameter(SECURITY_MODE, "mixed")
-    assert Cluster.open(cluster.location.folder).security_mode is SecurityMode.MIXED
+    assert Cluster.open(cluster.location.text).security_mode is SecurityMode.MIXED
 
 
 def test_a_parameter_set_is_a_change_that_nodes_learn_of_and_the_audit_log_tells(cluster: Cluster) -> None:

@@ -44,7 +44,7 @@ def test_everything_told_of_a_phone_is_kept(cluster: Cluster) -> None:
     cluster.put_group(CallManagerGroup("East", ("source-sub1",)))
     phone = Phone(ONE, "7821", "East", secure=True, description="reception; ground floor")
     cluster.add_phones([phone])
-    assert Cluster.open(cluster.location.folder).phones() == (phone,)
+    assert Cluster.open(cluster.location.text).phones() == (phone,)
 
 
 def test_a_known_phone_added_again_is_changed(cluster: Cluster) -> None:

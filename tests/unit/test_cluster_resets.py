@@ -157,7 +157,7 @@ def test_of_processes_that_take_at_once_each_request_goes_to_one(cluster: Cluste
     cluster.resets.ask(asked, "wave 1")
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", TAKE, str(cluster.location.folder), node],
+            [sys.executable, "-c", TAKE, cluster.location.text, node],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

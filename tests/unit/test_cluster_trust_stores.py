@@ -137,7 +137,7 @@ def test_every_change_advances_the_change_version(cluster: Cluster, signer: Cert
 
 
 def test_another_opening_of_the_cluster_sees_the_change(cluster: Cluster, signer: Certificate) -> None:
-    other = Cluster.open(cluster.location.folder)
+    other = Cluster.open(cluster.location.text)
     cluster.change_trust([add(SAST, signer)], action="bulk-import")
     assert foreign(other) == foreign(cluster)
     assert other.version() == cluster.version()

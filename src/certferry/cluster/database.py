@@ -121,12 +121,14 @@ class Database:
 
     @contextmanager
     def _transaction(self, begin: Sequence[str]) -> Iterator[Connection]:
+        remedy = self._storage.remedy
         try:
             with self._storage.engine.connect() as connection:
                 try:
                     for statement in begin:
                         connection.exec_driver_sql(statement)
                     yield connection
+                    remedy = self._storage.remedy_at_commit
                     connection.exec_driver_sql("COMMIT")
                 except BaseException:
                     with suppress(SQLAlchemyError):  # rolled back already: a full disk, a connection that is gone
@@ -135,7 +137,7 @@ class Database:
         except (DBAPIError, PoolTimeoutError) as error:
             told = str(error.orig if isinstance(error, DBAPIError) else error)
             sentence = f"{self._storage.place}: {' '.join(told.split())}"
-            raise DatabaseError(sentence, remedy=self._storage.remedy) from error
+            raise DatabaseError(sentence, remedy=remedy) from error
 
     def _guard(self, connection: Connection) -> None:
         place, table = self._storage.place, schema.fact

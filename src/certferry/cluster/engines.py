@@ -32,6 +32,7 @@ class Storage(Protocol):
     engine: Engine
     place: str
     remedy: str
+    remedy_at_commit: str
     begin_read: Sequence[str]
     begin_write: Sequence[str]
     begin_founding: Sequence[str]
@@ -55,6 +56,7 @@ class SqliteStorage:
     """A file. A connection for each transaction: processes and threads share nothing, and nothing outlives its use."""
 
     remedy = "See that the file is readable and writable by you, that the disk has room, and run it again."
+    remedy_at_commit = remedy
     begin_read: Sequence[str] = ("BEGIN",)
     begin_write: Sequence[str] = ("BEGIN IMMEDIATE",)
     begin_founding: Sequence[str] = begin_write
@@ -95,6 +97,7 @@ class PostgresqlStorage:
     """A schema of a PostgreSQL database, with a small pool of connections that are tried before they are used."""
 
     remedy = "See that PostgreSQL runs and lets this host in; its password comes from ~/.pgpass. Then run it again."
+    remedy_at_commit = "The change may have been made: see 'certferry audit show', and run it again if it was not."
     begin_read: Sequence[str] = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
 
     def __init__(self, location: ClusterLocation) -> None:
