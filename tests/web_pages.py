@@ -1,6 +1,7 @@
 """A browser without scripts for tests of the pages: opens addresses, reads what is drawn, fills in and sends forms."""
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -10,6 +11,7 @@ import httpx
 
 from web_site import PASSWORD, Site
 
+LEFT_OVER = re.compile(r"\{[a-z_]+\}|\{\{|\bNone\b|<bound method|Undefined")
 VOID = frozenset({"input", "meta", "link", "br", "img", "hr"})
 
 
@@ -60,6 +62,7 @@ class _Reader(HTMLParser):
     def __init__(self, drawn: Drawn) -> None:
         super().__init__()
         self.drawn, self.open_select, self.parts = drawn, "", list[str]()
+        self.chooses_one = True
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {key: value or "" for key, value in attrs}
@@ -75,8 +78,8 @@ class _Reader(HTMLParser):
             if values.get("type") != "checkbox" or "checked" in values:
                 sent[values["name"]] = values.get("value", "")
         elif tag == "select":
-            self.open_select = values["name"]
-        elif tag == "option" and ("selected" in values or self.open_select not in sent):
+            self.open_select, self.chooses_one = values["name"], "multiple" not in values
+        elif tag == "option" and ("selected" in values or (self.open_select not in sent and self.chooses_one)):
             sent[self.open_select] = values.get("value", "")
 
     def handle_data(self, data: str) -> None:
@@ -130,3 +133,28 @@ async def reading(site: Site, name: str = "ann", language: str = "en") -> AsyncI
         login = await reader.open("/login")
         await reader.send(login, "/login", name=name, password=PASSWORD)
         yield reader
+
+
+def faults(drawn: Drawn) -> Iterator[str]:
+    """What a reader, a screen reader or a strict browser would stumble over."""
+    yield from LEFT_OVER.findall(drawn.text)
+    identifiers = [values["id"] for _, values in drawn.tags if "id" in values]
+    yield from (f"id {each} twice" for each in set(identifiers) if identifiers.count(each) > 1)
+    labelled = {values.get("for") for tag, values in drawn.tags if tag == "label"}
+    for tag, values in drawn.tags:
+        shown = tag in ("input", "select", "textarea") and values.get("type") != "hidden"
+        if shown and values.get("id") not in labelled:
+            yield f"{tag} {values.get('name')} has no label"
+        if "style" in values or any(name.startswith("on") for name in values):
+            yield f"{tag} has an inline style or script"
+        if tag == "th" and "scope" not in values:
+            yield "a table heading has no scope"
+        for name in ("src", "href", "action"):
+            if not values.get(name, "/").startswith(("/", "#", "?")):
+                yield f"{tag} asks another server: {values[name]}"
+        for name in ("aria-describedby", "aria-labelledby"):
+            yield from (
+                f"{each} is described nowhere" for each in values.get(name, "").split() if each not in identifiers
+            )
+    tags = [tag for tag, _ in drawn.tags]
+    yield from (f"{tags.count(each)} times {each}" for each in ("h1", "main", "title") if tags.count(each) != 1)

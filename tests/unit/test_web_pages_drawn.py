@@ -1,14 +1,11 @@
 """Every page, in both languages and for both roles: drawn whole, harmless under the strict policy, for everybody."""
 
-import re
-from collections.abc import Iterator
-
 import pytest
 
 from certferry.cluster.values import Phone
 from certferry.trust.purpose import Purpose
 from conftest import MakeCluster
-from web_pages import Drawn, reading
+from web_pages import faults, reading
 from web_site import Site
 
 PAGES = [
@@ -39,7 +36,6 @@ CHANGING = [
     "/settings/users/bob/delete",
     "/settings/tokens",
 ]
-LEFT_OVER = re.compile(r"\{[a-z_]+\}|\{\{|\bNone\b|<bound method|Undefined")
 
 
 @pytest.fixture
@@ -49,31 +45,6 @@ def site(make_cluster: MakeCluster) -> Site:
     source.add_phones(phones)
     destination.add_phones(phones[:3])
     return Site(source, {"destination": destination})
-
-
-def faults(drawn: Drawn) -> Iterator[str]:
-    """What a reader, a screen reader or a strict browser would stumble over."""
-    yield from LEFT_OVER.findall(drawn.text)
-    identifiers = [values["id"] for _, values in drawn.tags if "id" in values]
-    yield from (f"id {each} twice" for each in set(identifiers) if identifiers.count(each) > 1)
-    labelled = {values.get("for") for tag, values in drawn.tags if tag == "label"}
-    for tag, values in drawn.tags:
-        shown = tag in ("input", "select", "textarea") and values.get("type") != "hidden"
-        if shown and values.get("id") not in labelled:
-            yield f"{tag} {values.get('name')} has no label"
-        if "style" in values or any(name.startswith("on") for name in values):
-            yield f"{tag} has an inline style or script"
-        if tag == "th" and "scope" not in values:
-            yield "a table heading has no scope"
-        for name in ("src", "href", "action"):
-            if not values.get(name, "/").startswith(("/", "#", "?")):
-                yield f"{tag} asks another server: {values[name]}"
-        for name in ("aria-describedby", "aria-labelledby"):
-            yield from (
-                f"{each} is described nowhere" for each in values.get(name, "").split() if each not in identifiers
-            )
-    tags = [tag for tag, _ in drawn.tags]
-    yield from (f"{tags.count(each)} times {each}" for each in ("h1", "main", "title") if tags.count(each) != 1)
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])

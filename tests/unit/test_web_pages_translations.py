@@ -10,7 +10,10 @@ import pytest
 
 import certferry.web
 from certferry.cluster.accounts import Role
+from certferry.cluster.list_status import ListStatus
+from certferry.cluster.migrations import PhoneState, State
 from certferry.cluster.parameters import PARAMETERS
+from certferry.cluster.sightings import Step
 from certferry.cluster.signing_requests import RequestUnknownError
 from certferry.cluster.values import NodeRole, SecurityMode
 from certferry.trust.consequences import consequences
@@ -19,6 +22,7 @@ from certferry.trust.store_rules import HeldCertificate, decide
 from certferry.web.pages.language import Words, table
 from certferry.web.pages.sentences import Told, tell
 from certferry.web.refusals import _STATUS
+from certferry.web.wave_views import LOGGED
 from conftest import MakeCertificate
 
 WEB = Path(certferry.web.__file__).parent
@@ -58,7 +62,14 @@ def made_up() -> Iterator[str]:
     yield from (f"parameter.{key}" for key in PARAMETERS)
     yield from (f"parameter-about.{key}" for key in PARAMETERS)
     yield from (f"verdict.{verdict}" for verdict in ("pass", "warn", "fail", "unknown"))
-    yield from (f"job.{kind}" for kind in ("export", "consolidate", "plan", "import", "verify", "rehearse", "test"))
+    kinds = ("export", "consolidate", "plan", "import", "verify", "rehearse", "test", "migrate")
+    yield from (f"job.{kind}" for kind in kinds)
+    yield from (f"list-status.{status.replace(' ', '-')}" for status in ListStatus)
+    yield from (f"wave-state.{state}" for state in State)
+    yield from (f"waves.now-{state}" for state in State)
+    yield from (f"wave-phone.{state}" for state in PhoneState)
+    yield from (f"wave-event.{kind}" for kind in LOGGED)
+    yield from (f"seen.{step}" for step in Step)
     for button in ("export", "consolidate", "import"):
         yield from (f"bulk.{part}{button}" for part in ("", "short-", "dialog-", "about-", "do-"))
     steps = (

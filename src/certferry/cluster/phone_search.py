@@ -102,14 +102,22 @@ class PhoneSearch:
 
     def registered(self) -> Mapping[str, int]:
         """How many phones are registered now, by node."""
+        return Counter(node for _, node in self._registered())
+
+    def registered_devices(self) -> frozenset[str]:
+        """The phones that are registered now."""
+        return frozenset(device for device, _ in self._registered())
+
+    def _registered(self) -> list[tuple[str, str]]:
         joined = _CAME.outerjoin(_LEFT, and_(_LEFT.c.device == _CAME.c.device, _LEFT.c.step == Step.UNREGISTERED.value))
-        columns = _CAME.c.node, _CAME.c.at, _CAME.c.detail, _LEFT.c.node.label("left_node"), _LEFT.c.at.label("left_at")
+        left = _LEFT.c.node.label("left_node"), _LEFT.c.at.label("left_at")
+        columns = _CAME.c.device, _CAME.c.node, _CAME.c.at, _CAME.c.detail, *left
         asked = select(*columns).select_from(joined).where(_CAME.c.step == Step.REGISTERED.value)
         # A registration that ran out long ago needs no further look: none lasts longer than a day.
         now = self._clock()
         asked = asked.where(_CAME.c.at > stamp(now - LONGEST_REGISTRATION))
         with self._database.read() as connection:
-            return Counter(row.node for row in connection.execute(asked) if _lasts(row, now))
+            return [(row.device, row.node) for row in connection.execute(asked) if _lasts(row, now)]
 
     def holders(self) -> Mapping[tuple[str, str], int]:
         """How many phones said they hold which list, by kind and SHA-1 (empty: not installed)."""
@@ -184,7 +192,7 @@ def _line(row: Row[Any], now: datetime) -> PhoneLine:
     )
 
 
-def _lasts(row: Row[Any], now: datetime) -> bool:
+def _lasts(row: Any, now: datetime) -> bool:
     """Whether the last registration neither ended nor ran out, as ``Sightings.registered`` says it."""
     if row.at is None or (row.left_at is not None and row.left_node == row.node and row.left_at >= row.at):
         return False

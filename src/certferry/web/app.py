@@ -21,6 +21,7 @@ from certferry.web.monitoring import Expiries
 from certferry.web.monitoring import router as monitoring_router
 from certferry.web.refusals import answer_refusals
 from certferry.web.security import check_csrf
+from certferry.web.waves import Standings
 from certferry.web.work import Plans
 
 PAGES = "certferry.web.pages"
@@ -34,6 +35,7 @@ def create_app(context: WebContext) -> FastAPI:
     app.state.context = context
     app.state.jobs = Jobs(context.clock, context.cluster.web_jobs)
     app.state.plans = Plans()
+    app.state.standings = Standings(context.clock)
     app.state.expiries = Expiries()
     answer_refusals(app)
     app.include_router(monitoring_router)

@@ -66,12 +66,46 @@ class JobInterruptedError(Refusal):
     remedy = "Run it again: it ends right, whatever was done already."
 
 
+class StoppedError(Exception):
+    """Work that was refused and has something to show all the same."""
+
+    def __init__(self, refusal: Refusal, result: Mapping[str, Any]) -> None:
+        super().__init__(refusal.sentence)
+        self.refusal = refusal
+        self.result = result
+
+
+_ENDS = {JobInterruptedError.code: JobState.INTERRUPTED}
+
+
 class _Live:
     """A job that this server runs, and those who wait for news of it."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, lasting: bool) -> None:
         self.job = job
+        self.lasting = lasting
         self._changed = asyncio.Event()
+        self._working: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+        self._is_broken_off = False
+
+    async def work(self, work: Awaitable[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Do the work, in a thread and an event loop of its own."""
+        task = asyncio.ensure_future(_awaited(work))
+        self._working = asyncio.get_running_loop(), task
+        if self._is_broken_off:
+            task.cancel()
+        try:
+            return await task
+        except asyncio.CancelledError:
+            raise JobInterruptedError("the server that ran this stopped in the middle of it") from None
+
+    def break_off(self) -> None:
+        """Let lasting work end where it is."""
+        self._is_broken_off = True
+        if self.lasting and self._working is not None:
+            loop, task = self._working
+            with suppress(RuntimeError):  # its loop has just ended
+                loop.call_soon_threadsafe(task.cancel)
 
     def become(self, job: Job) -> None:
         """Tell how the job stands now."""
@@ -114,15 +148,18 @@ class Jobs:
         asked: Mapping[str, Any] | None = None,
         key: str | None = None,
         writes: bool = True,
+        lasting: bool = False,
     ) -> Job:
         """Start ``work`` in a thread of its own, or return the job that does the same already.
 
-        Raises ``JobRunningError``, ``KeyReusedError``.
+        A ``lasting`` job may take hours and can go on from where it was broken off: a server that stops does not
+        wait for it. Raises ``JobRunningError``, ``KeyReusedError``.
         """
         wish = Job(secrets.token_hex(8), kind, cluster, user, dict(asked or {}), writes, self._clock(), self._name)
-        return await asyncio.shield(self._start(wish, key, work))  # whoever asked may go: what is begun is done
+        # Whoever asked may go away: what is begun is done.
+        return await asyncio.shield(self._start(wish, key, work, lasting=lasting))
 
-    async def _start(self, wish: Job, key: str | None, work: Work) -> Job:
+    async def _start(self, wish: Job, key: str | None, work: Work, *, lasting: bool) -> Job:
         await self._interrupt()
         await self._keep_ends()
         job, busy = await asyncio.to_thread(self._ledger.begin, wish, key, self._clock() + LEASE, MOST_KEPT)
@@ -132,7 +169,7 @@ class Jobs:
         if not job.is_same_wish(wish):
             raise KeyReusedError("that idempotency key belongs to another job")
         if job.id == wish.id:
-            self._run_in_background(_Live(job), work)
+            self._run_in_background(_Live(job, lasting=lasting), work)
         return job
 
     async def find(self, identifier: str) -> Job:
@@ -178,7 +215,10 @@ class Jobs:
         await self._interrupt(is_gone)
 
     async def finish(self) -> None:
-        """Wait until every job ended: nothing is broken off half done."""
+        """Wait until every job ended: nothing is broken off half done, but what goes on from anywhere is."""
+        for live in self._live.values():
+            if live.lasting:
+                live.break_off()
         while self._tasks:
             await asyncio.wait(set(self._tasks))
         if self._renewing is not None:
@@ -219,12 +259,14 @@ class Jobs:
         result: Mapping[str, Any] | None = None
         error: Mapping[str, Any] | None = None
         try:
-            result = await self._in_thread(live.job, work, told)
+            result = await self._in_thread(live, work, told)
+        except StoppedError as stopped:
+            result, error = stopped.result, refusal_json(stopped.refusal)
         except Refusal as refusal:
             error = refusal_json(refusal)
         except Exception as defect:  # noqa: BLE001 -- whatever it is, the job has to end, and to say so
             error = refusal_json(WebUnforeseenError(f"{type(defect).__name__}: {defect}"))
-        state = JobState.DONE if error is None else JobState.FAILED
+        state = JobState.DONE if error is None else _ENDS.get(error["code"], JobState.FAILED)
         job = replace(live.job, state=state, ended_at=self._clock(), result=result, error=error)
         await self._end(live, job)
 
@@ -255,15 +297,15 @@ class Jobs:
             with suppress(Refusal):  # the next time is in time too
                 await asyncio.to_thread(self._ledger.renew, progress, self._name, self._clock() + LEASE)
 
-    async def _in_thread(self, job: Job, work: Work, told: Progress) -> Mapping[str, Any]:
+    async def _in_thread(self, live: _Live, work: Work, told: Progress) -> Mapping[str, Any]:
         """Run in a thread with an event loop of its own: the cluster's database and the signing would hold up ours."""
 
         def run() -> Mapping[str, Any]:
-            with acting_as(job.user):
-                return asyncio.run(_awaited(work(told)))
+            with acting_as(live.job.user):
+                return asyncio.run(live.work(work(told)))
 
         loop = asyncio.get_running_loop()
-        if job.writes:
+        if live.job.writes or live.lasting:
             return await loop.run_in_executor(self._threads, run)
         async with self._readers:
             return await loop.run_in_executor(self._threads, run)

@@ -15,6 +15,7 @@ from certferry.web.pages import (
     tokens,
     trust_lists,
     users,
+    waves,
 )
 from certferry.web.pages.drawing import draw, told
 from certferry.web.security import session_of
@@ -34,6 +35,7 @@ for _each in (
     parameters.router,
     users.router,
     tokens.router,
+    waves.router,
     migration.router,
 ):
     router.include_router(_each)

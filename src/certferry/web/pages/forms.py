@@ -49,5 +49,7 @@ async def read_form(request: Request) -> Form:
             await value.close()
             values[name] = value.filename or ""
         else:
-            values[name] = value if name == "password" else value.strip()[:LONGEST_VALUE]
+            read = value if name == "password" else value.strip()[:LONGEST_VALUE]
+            # A field that comes several times, such as ticked boxes of one name, has a line for each.
+            values[name] = f"{values[name]}\n{read}" if name in values and name != "password" else read
     return Form(values, files=files, key=values.get("key") or new_key())

@@ -52,3 +52,26 @@ if (watched) {
   // The server is gone for a moment, or the session is over: loading anew shows which.
   events.addEventListener("error", () => { if (events.readyState === EventSource.CLOSED) setTimeout(again, 2000); });
 }
+
+// A migration that runs: its counts as they change; when its state changes, or another wave begins, the page loads anew.
+const moving = document.querySelector("[data-migration]");
+if (moving) {
+  const stream = new EventSource(moving.dataset.migration);
+  const anew = () => { stream.close(); window.location.reload(); };
+  const write = (key, value) => document.querySelectorAll(`[data-count="${key}"]`).forEach((cell) => { cell.textContent = value.toLocaleString("en"); });
+  const fill = (selector, counts) => document.querySelectorAll(selector).forEach((bar) => { bar.value = counts.moved + counts.failed; });
+  stream.addEventListener("status", (event) => {
+    const status = JSON.parse(event.data);
+    if (String(status.current_wave ?? "") !== moving.dataset.wave) { anew(); return; }
+    const states = ["waiting", "reset", "uncertain", "moved", "failed"];
+    states.forEach((state) => write(`totals.${state}`, status.totals[state]));
+    fill("progress[data-done='']", status.totals);
+    status.waves.forEach((wave) => {
+      states.forEach((state) => write(`${wave.number}.${state}`, wave[state]));
+      fill(`progress[data-done="${wave.number}"]`, wave);
+    });
+    document.querySelectorAll("[data-count=rate]").forEach((cell) => { cell.textContent = status.rate.toFixed(1); });
+  });
+  stream.addEventListener("end", anew);
+  stream.addEventListener("error", () => { if (stream.readyState === EventSource.CLOSED) setTimeout(anew, 2000); });
+}

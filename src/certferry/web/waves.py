@@ -1,0 +1,357 @@
+"""Waves of phones, as pages and API steer them: plan, start with the verification as part of it, pause, resume, back.
+
+The migration is kept by the cluster whose phones move; the server runs its runner as a job. Anybody may pause or
+resume it elsewhere, with ``certferry migrate`` as well: the ledger's lease decides who steers.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from certferry.cluster.cluster import Cluster
+from certferry.cluster.migrations import Event, Migration, MigrationPhone, PhoneState, State, Wanted
+from certferry.cluster.phones import device_name
+from certferry.cluster.web_jobs import Job
+from certferry.errors import UsageError
+from certferry.lab.lab import tftp_servers
+from certferry.migrate.result import Verification
+from certferry.migrate.waves.choosing import Choice, choose
+from certferry.migrate.waves.option150 import ByHand, Option150UnconfirmedError
+from certferry.migrate.waves.planning import WAVE, Rules, plan_waves
+from certferry.migrate.waves.preflight import PreflightFailedError, failing, preflight, sample
+from certferry.migrate.waves.report import Report
+from certferry.migrate.waves.running import MigrationStateError, Runner, Running
+from certferry.migrate.waves.sides import Sides
+from certferry.migrate.waves.status import RATE_WINDOW, Status, WaveStatus
+from certferry.web.context import WebContext
+from certferry.web.jobs import Jobs, Progress, StoppedError
+from certferry.web.security import User
+
+KIND = "migrate"
+SHOWN_WAVES = 12
+"""Waves shown at once when there are many: those around the one under way."""
+FRESH_SECONDS = 1.0
+
+
+class DestinationNotShownError(UsageError):
+    """The destination of a migration is no cluster of this server."""
+
+    code = "web.destination-not-shown"
+    remedy = "Start 'certferry web' with --other-cluster for the destination, or go on with 'certferry migrate'."
+
+
+class SameClusterError(UsageError):
+    """Phones cannot move to the cluster that they are at."""
+
+    code = "web.same-cluster"
+    remedy = "Choose another cluster as the destination."
+
+
+class OverrideReasonError(UsageError):
+    """Failing checks were overridden without a reason."""
+
+    code = "web.override-reason"
+    remedy = "Say why, such as: change 4711, phones of building 7 are not in use. It goes to the audit log."
+
+
+@dataclass(frozen=True, slots=True)
+class PlanWish:
+    """Which phones, and how they move; ``canary`` None: by their number."""
+
+    choice: Choice
+    rules: Rules = field(default_factory=Rules)
+    canary: int | None = None
+    wave_size: int = WAVE
+
+
+@dataclass(frozen=True, slots=True)
+class StartWish:
+    """That option 150 is set, and for what reason failing checks are passed over, if they are."""
+
+    option150_confirmed: bool = False
+    override: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A migration that was planned, and the phones left out as the destination does not know them."""
+
+    migration: Migration
+    left_out: tuple[str, ...]
+
+
+def plan(sides: Sides, wish: PlanWish, now: datetime, more: Mapping[str, Any] | None = None) -> Planned:
+    """Plan a migration; no phone is touched. Raises what ``choose`` raises."""
+    chosen = choose(wish.choice, sides.source.phones(), sides.destination.phones())
+    registered = sides.source.phone_search.registered_devices()
+    waves = plan_waves(chosen.phones, canary=wish.canary, size=wish.wave_size, registered=registered)
+    phones = [MigrationPhone(device, wave) for device, wave in waves.items()]
+    settings = {**wish.rules.to_json(), "wave_size": wish.wave_size, **(more or {})}
+    identifier = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    made = sides.source.migrations.create(identifier, place_of(sides.destination), settings, phones)
+    return Planned(made, chosen.left_out)
+
+
+def plan_back(sides: Sides, first: Migration, now: datetime) -> Planned:
+    """Plan the way back of the phones that moved: a migration of the destination's phones."""
+    moved = {p.device for p in sides.source.migrations.phones(first.id) if p.state is PhoneState.MOVED}
+    returning = Sides(sides.destination, sides.source)
+    known = [phone.device for phone in returning.source.phones() if phone.device in moved]
+    wish = PlanWish(Choice(devices=known), Rules.of_json(first.plan), wave_size=first.plan.get("wave_size", WAVE))
+    return plan(returning, wish, now, {"back_from": first.id})
+
+
+def device_names(texts: Sequence[str]) -> list[str]:
+    """Read names of devices or MAC addresses."""
+    return [device_name(text) for text in texts]
+
+
+def place_of(cluster: Cluster) -> str:
+    """Write where a cluster is so that it is found from every directory."""
+    text = cluster.location.text
+    return text if "://" in text else str(Path(text).expanduser().resolve())
+
+
+def pair_of(context: WebContext, source: str, destination: str) -> Sides:
+    """Take two of this server's clusters; raises ``ClusterUnknownError``, ``SameClusterError``."""
+    if source == destination:
+        raise SameClusterError(f"{source} is source and destination")
+    return Sides(context.named(source), context.named(destination))
+
+
+def destination_of(context: WebContext, migration: Migration) -> Cluster | None:
+    """Find the destination among this server's clusters."""
+    return next((each for each in context.clusters if place_of(each) == migration.destination), None)
+
+
+def sides_of(context: WebContext, source: Cluster, migration: Migration) -> Sides:
+    """Both clusters of a migration; raises ``DestinationNotShownError``."""
+    destination = destination_of(context, migration)
+    if destination is None:
+        raise DestinationNotShownError(f"{migration.destination} is none of this server's clusters")
+    return Sides(source, destination)
+
+
+async def start(
+    jobs: Jobs, context: WebContext, source: Cluster, user: User, identifier: str, wish: StartWish, key: str | None
+) -> Job:
+    """Verify, then run; raises ``MigrationStateError``, ``Option150UnconfirmedError``, ``OverrideReasonError``."""
+    if (known := await _known(jobs, identifier, key)) is not None:
+        return known
+    found = await asyncio.to_thread(source.migrations.find, identifier)
+    sides = await asyncio.to_thread(sides_of, context, source, found)
+    if found.state is not State.PLANNED and not await running_job(jobs, source, identifier):
+        raise MigrationStateError(f"migration {found.id} is {found.state}, so it cannot be started")
+    if wish.override is not None and not wish.override.strip():
+        raise OverrideReasonError("the reason is empty")
+    step = ByHand(tuple(address for address, _ in tftp_servers(sides.destination)), user.name)
+    if not wish.option150_confirmed:
+        raise Option150UnconfirmedError(f"nobody said so yet: {step.describe()}")
+
+    async def work(progress: Progress) -> Mapping[str, Any]:
+        progress("verify", 0, 1)
+        await _verify(sides, found, wish.override, context.clock())
+        told = {"step": step.describe(), "done": step.apply()}
+        return await _run(sides, identifier, progress, context.clock, [Event("option150", context.clock(), told)])
+
+    return await _start(jobs, source, user, identifier, work, key)
+
+
+async def resume(jobs: Jobs, context: WebContext, source: Cluster, user: User, identifier: str, key: str | None) -> Job:
+    """Go on with a migration that paused or was broken off; raises ``MigrationStateError``."""
+    if (known := await _known(jobs, identifier, key)) is not None:
+        return known
+    found = await asyncio.to_thread(source.migrations.find, identifier)
+    sides = await asyncio.to_thread(sides_of, context, source, found)
+    if found.state in (State.PLANNED, State.DONE):
+        raise MigrationStateError(f"migration {found.id} is {found.state}, so there is nothing to resume")
+
+    async def work(progress: Progress) -> Mapping[str, Any]:
+        return await _run(sides, identifier, progress, context.clock, [])
+
+    return await _start(jobs, source, user, identifier, work, key)
+
+
+def pause(source: Cluster, identifier: str) -> Migration:
+    """Let the runner reset no more phones; raises ``MigrationStateError`` when nothing runs."""
+    found = source.migrations.find(identifier)
+    if found.state is not State.RUNNING:
+        raise MigrationStateError(f"migration {found.id} is {found.state}, so there is nothing to pause")
+    return source.migrations.want(identifier, Wanted.PAUSE)
+
+
+async def running_job(jobs: Jobs, source: Cluster, identifier: str) -> Job | None:
+    """The job that runs a migration now, if a web server does."""
+    asked = {"migration": identifier}
+    return next((job for job in await jobs.running(source.name) if job.kind == KIND and job.asked == asked), None)
+
+
+async def _known(jobs: Jobs, identifier: str, key: str | None) -> Job | None:
+    """The job that this key started for this migration before."""
+    known = await jobs.find_key(key) if key is not None else None
+    return known if known is not None and known.asked == {"migration": identifier} else None
+
+
+async def _start(jobs: Jobs, source: Cluster, user: User, identifier: str, work: Any, key: str | None) -> Job:
+    # It writes, but under a lease of its own: the certificates of the cluster may change meanwhile.
+    asked = {"migration": identifier}
+    return await jobs.start(KIND, source.name, user.name, work, asked=asked, key=key, writes=False, lasting=True)
+
+
+async def _verify(sides: Sides, found: Migration, override: str | None, now: datetime) -> None:
+    rows = sides.source.migrations.phones(found.id)
+    mine = {row.device for row in rows}
+    phones = [phone for phone in sides.source.phones() if phone.device in mine]
+    chosen = sample(phones, [row.device for row in rows if row.wave == 0 and row.device in mine])
+    verification = await preflight(sides, chosen, now)
+    if verification.ok:
+        return
+    names = failing(verification)
+    if override is None:
+        refusal = PreflightFailedError(f"{', '.join(names)}: these fail, and no phone was reset")
+        raise StoppedError(refusal, _failing_json(verification))
+    sides.source.migrations.note_override(found.id, override, names)
+
+
+def _failing_json(verification: Verification) -> dict[str, Any]:
+    told = verification.to_json()
+    return {
+        "checks": [check for check in told["checks"] if check["verdict"] == "fail"],
+        "phones": [phone for phone in told["phones"] if phone["outcome"] == "would-fail"],
+    }
+
+
+async def _run(
+    sides: Sides, identifier: str, progress: Progress, clock: Callable[[], datetime], events: Sequence[Event]
+) -> Mapping[str, Any]:
+    runner = Runner(sides, identifier, _Telling(progress), Running(clock=clock))
+    return (await runner.run(events)).summary()
+
+
+class _Telling:
+    """Tells a job's watchers how many phones have ended, each second."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._next = 0.0
+
+    def happened(self, event: Event) -> None:
+        """Do nothing: what happened is in the ledger."""
+
+    def stands(self, status: Callable[[], Status]) -> None:
+        """Tell how many phones have ended."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + FRESH_SECONDS
+            totals = status().totals
+            self._progress("phones", totals.moved + totals.failed, totals.phones)
+
+
+# --- how it stands
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a migration stands, counted in the database. ``rate`` is phones moved in a second, lately."""
+
+    migration: Migration
+    is_steered: bool
+    waves: tuple[WaveStatus, ...]
+    rate: float
+
+    @classmethod
+    def of(cls, source: Cluster, identifier: str, now: datetime) -> "Standing":
+        """Read it; raises ``MigrationUnknownError``."""
+        found = source.migrations.find(identifier)
+        counts = source.migrations.counts(identifier)
+        waves = tuple(WaveStatus.of(number, counts[number]) for number in sorted(counts))
+        rate = _rate(source, identifier, now) if found.state is State.RUNNING else 0.0
+        return cls(found, found.is_steered(now), waves, rate)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs, or should."""
+        return self.migration.state is State.RUNNING
+
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether it should run, and nobody steers it."""
+        return self.is_running and not self.is_steered
+
+    @property
+    def totals(self) -> WaveStatus:
+        """All waves together."""
+        return Status(self.migration.id, "", "", self.waves, (), 0.0).totals
+
+    @property
+    def current(self) -> int | None:
+        """The wave under way or next; None when every phone has ended."""
+        return next((wave.number for wave in self.waves if wave.waiting or wave.reset), None)
+
+    @property
+    def shown(self) -> Sequence[WaveStatus]:
+        """The waves around the current one."""
+        place = next((at for at, wave in enumerate(self.waves) if wave.number == self.current), len(self.waves))
+        first = max(0, min(place - SHOWN_WAVES // 2, len(self.waves) - SHOWN_WAVES))
+        return self.waves[first : first + SHOWN_WAVES]
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe it for programs and for scripts of the page."""
+        return {
+            "id": self.migration.id,
+            "state": self.migration.state.value,
+            "wanted": self.migration.wanted.value,
+            "reason": self.migration.reason,
+            "steered": self.is_steered,
+            "rate": round(self.rate, 2),
+            "current_wave": self.current,
+            "totals": _wave_json(self.totals),
+            "waves": [_wave_json(wave) for wave in self.waves],
+        }
+
+
+def _wave_json(wave: WaveStatus) -> dict[str, Any]:
+    return wave.to_json() if wave.number >= 0 else {k: v for k, v in wave.to_json().items() if k not in _OF_ONE}
+
+
+_OF_ONE = ("number", "canary")
+
+
+def _rate(source: Cluster, identifier: str, now: datetime) -> float:
+    moved, first = source.migration_search.moved_since(identifier, now - RATE_WINDOW)
+    if not moved or first is None:
+        return 0.0
+    return moved / min(RATE_WINDOW, max(now - first, timedelta(seconds=1))).total_seconds()
+
+
+class Standings:
+    """How migrations stand, read once a second however many look on."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._known: dict[tuple[str, str], tuple[float, Standing]] = {}
+        self._lock = asyncio.Lock()
+
+    async def of(self, source: Cluster, identifier: str) -> Standing:
+        """Give how a migration stands, at most a second old."""
+        key = source.name, identifier
+        async with self._lock:
+            known = self._known.get(key)
+            if known is not None and time.monotonic() - known[0] < FRESH_SECONDS:
+                return known[1]
+            standing = await asyncio.to_thread(Standing.of, source, identifier, self._clock())
+            self._known = {k: v for k, v in self._known.items() if time.monotonic() - v[0] < FRESH_SECONDS}
+            self._known[key] = time.monotonic(), standing
+            return standing
+
+
+def report_of(source: Cluster, identifier: str, now: datetime) -> Report:
+    """Make the report of a migration, ended or not."""
+    ledger = source.migrations
+    found = ledger.find(identifier)
+    status = Status.of(found, ledger.phones(identifier), now)
+    return Report(found, status, ledger.events(identifier), source.location.text, now)
