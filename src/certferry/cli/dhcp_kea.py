@@ -18,6 +18,8 @@ from certferry.dhcp.kea_undo import UndoRecord
 from certferry.dhcp.scope import tftp_addresses
 from certferry.errors import UsageError
 
+__all__ = ["KEA_VARIABLE", "app", "difference", "open_kea"]
+
 KEA_VARIABLE = "CERTFERRY_KEA_PASSWORD"
 
 KeaOption = Annotated[
@@ -73,7 +75,7 @@ def set_(
     """
     out = output(as_json)
     addresses = tftp_addresses(tftp)
-    server = _kea(out, kea, state, user, password_file, ca, client_certificate, write=write)
+    server = open_kea(out, kea, state, user, password_file, ca, client_certificate, write=write)
     _carry_out(out, server, server.plan(subnet, addresses), only_plan=plan, yes=yes)
 
 
@@ -94,11 +96,11 @@ def undo(
 ) -> None:
     """Put back what the subnet's option 150 was before certferry's latest change of it."""
     out = output(as_json)
-    server = _kea(out, kea, state, user, password_file, ca, client_certificate, write=write)
+    server = open_kea(out, kea, state, user, password_file, ca, client_certificate, write=write)
     _carry_out(out, server, server.plan_undo(subnet, anyway=anyway), only_plan=plan, yes=yes)
 
 
-def _kea(
+def open_kea(
     out: Output,
     place: str,
     state: Path | None,
@@ -107,8 +109,9 @@ def _kea(
     ca: Path | None,
     certificate: Path | None,
     *,
-    write: bool,
+    write: bool = True,
 ) -> Kea:
+    """Make ready to talk to Kea: over its socket, or over HTTP as ``user``."""
     password = _password(out, password_file) if user else ""
     channel = kea_channel(place, user=user, password=password, tls=_tls(ca, certificate))
     return Kea(channel, UndoRecord(state) if state else UndoRecord.usual(channel.name), write)
@@ -138,14 +141,18 @@ def _tls(ca: Path | None, certificate: Path | None) -> ssl.SSLContext | None:
     return context
 
 
-def _carry_out(out: Output, kea: Kea, plan: Plan, *, only_plan: bool, yes: bool) -> None:
-    out.text(f"subnet {plan.place.in_words()} of Kea at {kea.channel.name}")
+def difference(plan: Plan, kea: Kea) -> str:
+    """Write what a plan changes, as people compare texts."""
+    lines = [f"subnet {plan.place.in_words()} of Kea at {kea.channel.name}"]
     if plan.is_pending:
-        out.text(f"- option 150: {plan.before_text}\n+ option 150: {plan.after_text}")
+        lines += [f"- option 150: {plan.before_text}", f"+ option 150: {plan.after_text}"]
     else:
-        out.text(f"  option 150: {plan.after_text}; nothing to change")
-    if plan.defines:
-        out.text("+ a definition of option 150, which Kea has not")
+        lines.append(f"  option 150: {plan.after_text}; nothing to change")
+    return "\n".join([*lines, *(["+ a definition of option 150, which Kea has not"] if plan.defines else [])])
+
+
+def _carry_out(out: Output, kea: Kea, plan: Plan, *, only_plan: bool, yes: bool) -> None:
+    out.text(difference(plan, kea))
     for warning in plan.warnings:
         out.warn(warning)
     if only_plan:

@@ -1,7 +1,8 @@
 """``certferry migrate``: phones move to another cluster in waves."""
 
 import time
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 from rich.live import Live
@@ -11,14 +12,49 @@ from certferry.cli.migrate_options import MigrationArgument, SourceOption, now, 
 from certferry.cli.migrate_view import picture, print_status
 from certferry.cli.options import JsonOption, output
 from certferry.cluster.cluster import Cluster
-from certferry.cluster.migrations import State
-from certferry.migrate.waves.status import Status
+from certferry.cluster.migrations import Migration, PhoneState, State
+from certferry.migrate.waves.status import Status, state_in_words
 
 app = typer.Typer(help="Move phones to another cluster in waves: canaries first, with a stop and a way back.")
 app.command("plan")(migrate_plan.plan)
 app.command("start")(migrate_run.start)
 app.command("resume")(migrate_run.resume)
 app.command("pause")(migrate_run.pause)
+app.command("cancel")(migrate_run.cancel)
+
+
+@app.command("list")
+def list_(source: SourceOption = None, as_json: JsonOption = False) -> None:
+    """List every migration of the source's phones, the oldest first: its state, and how many phones are where."""
+    out, cluster = output(as_json), open_source(source)
+    counts = cluster.migration_search.counts()
+    found = [
+        (each, {state: counts.get((each.id, state.value), 0) for state in PhoneState})
+        for each in cluster.migrations.all()
+    ]
+    out.data({"migrations": [_described(each, counted) for each, counted in found]})
+    rows = [(*_line(each), sum(counted.values()), *counted.values()) for each, counted in found]
+    out.table(("migration", "state", "destination", "by", "phones", *PhoneState), rows)
+
+
+def _line(migration: Migration) -> tuple[str, ...]:
+    state, reason = state_in_words(migration, now())
+    return migration.id, f"{state} ({reason})" if reason else state, migration.destination, migration.actor
+
+
+def _described(migration: Migration, counted: Mapping[PhoneState, int]) -> dict[str, Any]:
+    state, reason = state_in_words(migration, now())
+    return {
+        "migration": migration.id,
+        "state": state,
+        "reason": reason,
+        "created_at": migration.created_at.isoformat(),
+        "actor": migration.actor,
+        "destination": migration.destination,
+        "steered": migration.is_steered(now()),
+        "phones": sum(counted.values()),
+        **{state.value: number for state, number in counted.items()},
+    }
 
 
 @app.command()

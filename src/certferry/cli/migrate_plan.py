@@ -20,6 +20,7 @@ from certferry.cli.migrate_options import (
 from certferry.cli.migrate_view import row_of
 from certferry.cli.options import ClusterUnnamedError, JsonOption, open_place, output
 from certferry.cli.output import Output
+from certferry.cluster.cluster import Cluster
 from certferry.cluster.migrations import Migration, MigrationPhone, PhoneState
 from certferry.cluster.phones import device_name, parse_csv
 from certferry.migrate.waves.choosing import Choice, Chosen, choose
@@ -58,6 +59,10 @@ def plan(
     device: Annotated[
         list[str] | None, typer.Option("--device", metavar="SEP<MAC>", help="One phone; repeatable.")
     ] = None,
+    failed_of: Annotated[
+        str | None,
+        typer.Option("--failed-of", metavar="MIGRATION", help="Only phones that failed there; all, or of the others."),
+    ] = None,
     percent: Annotated[
         int, typer.Option("--percent", min=1, max=100, help="Only a share of these; the same ones every time.")
     ] = 100,
@@ -73,16 +78,30 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Plan a migration: which phones, canaries first, then waves. No phone is touched before start."""
-    out = output(as_json)
-    if destination is None:
-        raise ClusterUnnamedError("the destination was not named", remedy="Give --destination FOLDER.")
+    out, cluster = output(as_json), open_source(source)
     rules = Rules(pace, between, patience, Threshold.parse(stop_at))
-    sides = Sides(open_source(source), open_place(destination))
+    first = cluster.migrations.find(failed_of) if failed_of is not None else None
+    sides = _sides(cluster, destination, first)
     listed = [phone.device for phone in parse_csv(read_text(csv))] if csv else []
     devices = [*(device_name(text) for text in device or []), *listed]
-    choice = Choice(everything, group or [], devices, percent, skip_unknown)
+    everything = everything or (first is not None and not (devices or group))
+    choice = Choice(everything, group or [], devices, percent, skip_unknown, _failed(cluster, first))
     chosen = choose(choice, sides.source.phones(), sides.destination.phones())
-    _make(out, sides, chosen, rules, canary, wave_size)
+    _make(out, sides, chosen, rules, canary, wave_size, {"failed_of": first.id} if first else None)
+
+
+def _sides(source: Cluster, destination: str | None, first: Migration | None) -> Sides:
+    if first is not None:
+        return open_sides(source, destination, first)
+    if destination is None:
+        raise ClusterUnnamedError("the destination was not named", remedy="Give --destination FOLDER.")
+    return Sides(source, open_place(destination))
+
+
+def _failed(source: Cluster, first: Migration | None) -> frozenset[str] | None:
+    if first is None:
+        return None
+    return frozenset(p.device for p in source.migrations.phones(first.id) if p.state is PhoneState.FAILED)
 
 
 def back(

@@ -1,7 +1,7 @@
 """``certferry migrate start``, ``resume`` and ``pause``."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated
 
 import typer
@@ -9,6 +9,19 @@ import uvloop
 
 from certferry.cli.ending import InterruptedByUserError
 from certferry.cli.exit_codes import ExitCode
+from certferry.cli.migrate_option150 import (
+    CaOption,
+    CertificateOption,
+    ConfirmedOption,
+    KeaOption,
+    Option150,
+    PasswordOption,
+    Said,
+    StateOption,
+    SubnetOption,
+    TftpOption,
+    UserOption,
+)
 from certferry.cli.migrate_options import (
     DestinationOption,
     LinesOption,
@@ -18,24 +31,34 @@ from certferry.cli.migrate_options import (
     now,
     open_sides,
     open_source,
+    place_of,
 )
 from certferry.cli.migrate_view import LineView, print_status, watching
 from certferry.cli.migration_options import print_result
-from certferry.cli.options import DeclinedError, JsonOption, output
+from certferry.cli.options import JsonOption, YesOption, confirm, output
 from certferry.cli.output import Output
-from certferry.cluster.acting import actor
-from certferry.cluster.cluster import Cluster
-from certferry.cluster.migrations import Event, Migration, State, Wanted, locked
+from certferry.cluster.migrations import (
+    TO_RUN,
+    Event,
+    Migration,
+    MigrationLockedError,
+    MigrationOverlapError,
+    MigrationStateError,
+    State,
+    Wanted,
+    locked,
+)
 from certferry.errors import UsageError
 from certferry.migrate.result import Verification
 from certferry.migrate.waves import lease
-from certferry.migrate.waves.option150 import ByHand, Option150Step, Option150UnconfirmedError
+from certferry.migrate.waves.cancelling import cancel as cancel_migration
 from certferry.migrate.waves.preflight import PreflightFailedError, failing, preflight, sample
-from certferry.migrate.waves.running import MigrationStateError, Runner
+from certferry.migrate.waves.running import Runner
 from certferry.migrate.waves.sides import Sides
 from certferry.migrate.waves.status import Status
 
 _POLL = 0.25
+_BEGUN = (State.RUNNING, State.PAUSED)
 
 
 class OverrideEmptyError(UsageError):
@@ -49,30 +72,46 @@ def start(
     migration: MigrationArgument = None,
     source: SourceOption = None,
     destination: DestinationOption = None,
-    option150_confirmed: Annotated[
-        bool, typer.Option("--option150-confirmed", help="DHCP names the destination's TFTP nodes already.")
-    ] = False,
+    option150_confirmed: ConfirmedOption = False,
+    kea: KeaOption = None,
+    subnet: SubnetOption = None,
+    tftp: TftpOption = None,
+    kea_user: UserOption = "",
+    kea_password_file: PasswordOption = None,
+    kea_ca: CaOption = None,
+    kea_client_certificate: CertificateOption = None,
+    kea_state: StateOption = None,
+    yes: YesOption = False,
     override: Annotated[
         str | None, typer.Option("--override", metavar="REASON", help="Go on although checks fail; it is audited.")
     ] = None,
     lines: LinesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify, then reset the phones wave by wave and follow each to its end.
+    """Verify, let DHCP name the destination, then reset the phones wave by wave and follow each to its end.
 
     Exit 0 when all moved, 1 when none did, 4 when checks fail, 5 when it paused or some failed, 6 when another
     process steers the migration, 130 when interrupted. Interrupted or killed, it goes on with resume.
     """
+    certificate, password = kea_client_certificate, kea_password_file
+    said = Said(option150_confirmed, kea, subnet, tftp, kea_user, password, kea_ca, certificate, kea_state)
     out, cluster = output(as_json), open_source(source)
     found = cluster.migrations.find(migration)
     _must_be_planned(found)
     if override is not None and not override.strip():
         raise OverrideEmptyError("the reason is empty")
+    said.check()
     sides = open_sides(cluster, destination, found)
+    option150 = Option150(out, said, found, sides.destination)
     _verify(out, sides, found, override, lines=lines)
-    step = _option150(out, sides.destination, confirmed=option150_confirmed)
-    told = {"step": step.describe(), "done": step.apply()}
-    _run(out, sides, found, [Event("option150", now(), told)], lines=lines)
+    _must_be_planned(cluster.migrations.find(found.id))  # verifying takes a while, and DHCP is changed next
+    told = option150.take(yes=yes)
+    try:
+        _run(out, sides, found, [Event("option150", now(), told)], lines=lines, states=(State.PLANNED,))
+    except (MigrationLockedError, MigrationOverlapError, MigrationStateError):
+        if told.get("changed"):
+            out.warn(f"no phone was reset, but {told['done']}; take it back with: certferry dhcp undo")
+        raise
 
 
 def resume(
@@ -85,9 +124,9 @@ def resume(
     """Go on with a migration that paused, or whose runner was killed. No phone is reset twice; exit codes as start."""
     out, cluster = output(as_json), open_source(source)
     found = cluster.migrations.find(migration)
-    if found.state in (State.PLANNED, State.DONE):
+    if found.state not in _BEGUN:
         raise MigrationStateError(f"migration {found.id} is {found.state}, so there is nothing to resume")
-    _run(out, open_sides(cluster, destination, found), found, [], lines=lines)
+    _run(out, open_sides(cluster, destination, found), found, [], lines=lines, states=_BEGUN)
 
 
 def pause(
@@ -113,11 +152,31 @@ def pause(
         out.text(f"{found.id}: {'pause asked for' if asked.state is State.RUNNING else asked.state}")
 
 
+def cancel(
+    migration: MigrationArgument = None,
+    source: SourceOption = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes to the audit log.")] = "",
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a migration up that nobody steers: no phone of it is reset any more. What moved stays where it is."""
+    out, cluster = output(as_json), open_source(source)
+    found = cluster.migrations.find(migration)
+    if found.state is not State.CANCELLED:
+        confirm(out, f"Cancel migration {found.id}, which is {found.state}, for good?", yes=yes)
+    cancel_migration(cluster, found.id, reason, now())
+    status = Status.of(cluster.migrations.find(found.id), cluster.migrations.phones(found.id), now())
+    out.data(status.summary())
+    print_status(out, status)
+    if status.totals.moved and found.state is not State.CANCELLED:
+        out.say(f"Those that moved return with: certferry migrate back {found.id} --source {place_of(cluster)}")
+
+
 def _must_be_planned(found: Migration) -> None:
     if found.is_steered(now()) and not lease.is_gone(found.runner):
         raise locked(found)
     if found.state is not State.PLANNED:
-        remedy = "Go on with it: certferry migrate resume" if found.state is not State.DONE else None
+        remedy = "Go on with it: certferry migrate resume" if found.state in _BEGUN else None
         raise MigrationStateError(f"migration {found.id} is {found.state}, so it cannot be started", remedy=remedy)
 
 
@@ -158,20 +217,17 @@ def _refuse(out: Output, verification: Verification, names: Sequence[str], *, li
     raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
-def _option150(out: Output, destination: Cluster, *, confirmed: bool) -> Option150Step:
-    step = ByHand(tuple(node.address for node in destination.tftp_nodes()[:2]), actor())
-    if confirmed:
-        return step
-    if not out.can_ask:
-        raise Option150UnconfirmedError(f"nobody said so yet: {step.describe()}")
-    if not typer.confirm(f"{step.describe()} Is it so?", err=True):
-        raise DeclinedError("option 150 does not name the destination yet")
-    return step
-
-
-def _run(out: Output, sides: Sides, found: Migration, events: Sequence[Event], *, lines: bool) -> None:
+def _run(
+    out: Output,
+    sides: Sides,
+    found: Migration,
+    events: Sequence[Event],
+    *,
+    lines: bool,
+    states: Collection[State] = TO_RUN,
+) -> None:
     with watching(out, lines=lines) as watcher:
-        runner = Runner(sides, found.id, watcher)
+        runner = Runner(sides, found.id, watcher, states=states)
         try:
             status = uvloop.run(runner.run(events))
         except KeyboardInterrupt:

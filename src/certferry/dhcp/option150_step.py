@@ -7,27 +7,43 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from certferry.dhcp.kea import Applied, Kea, Plan
+from certferry.dhcp.kea_undo import NothingToUndoError
 from certferry.dhcp.scope import in_words
 
 
 @dataclass(frozen=True, slots=True)
 class ByKea:
-    """Option 150 of one subnet of a Kea, set and put back; taking the step twice changes nothing more."""
+    """Option 150 of one subnet of a Kea, set and put back; taking the step twice changes nothing more.
+
+    On the ``way_back`` of phones the step puts back what certferry replaced, and sets ``servers`` where it did not.
+    """
 
     kea: Kea
     subnet: str
     servers: tuple[IPv4Address, ...]
+    way_back: bool = False
 
     def describe(self) -> str:
         """Say what is to be set."""
-        return f"Option 150 of subnet {self.subnet} in Kea at {self.kea.channel.name} names {in_words(self.servers)}."
+        where = f"Option 150 of subnet {self.subnet} in Kea at {self.kea.channel.name}"
+        return f"{where} is as before" if self.way_back else f"{where} names {in_words(self.servers)}."
 
-    def apply(self) -> str:
-        """Set it; return what was done. Raises a ``Refusal`` when it could not be."""
-        plan = self.kea.plan(self.subnet, self.servers)
+    def plan(self) -> Plan:
+        """Find out what is to be changed; nothing is changed yet."""
+        if self.way_back:
+            try:
+                return self.kea.plan_undo(self.subnet)
+            except NothingToUndoError:  # set by hand then, or put back already
+                pass
+        return self.kea.plan(self.subnet, self.servers)
+
+    def apply(self, shown: Plan | None = None) -> str:
+        """Change what was ``shown``, or is found now; return what was done. Raises a ``Refusal`` if it could not be."""
+        plan = shown or self.plan()
+        applied = self.kea.apply(plan)
         if not plan.is_pending:
             return f"option 150 of {plan.place.in_words()} named {plan.after_text} already"
-        return _told(plan, self.kea.apply(plan), "was")
+        return _told(plan, applied, "was put back from" if plan.undone else "was")
 
     def undo(self) -> str:
         """Put back what stood there; return what was done."""

@@ -1,6 +1,6 @@
 """Which phones migrate: all, those of CallManager groups, those named, or a share of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -15,7 +15,7 @@ class NothingChosenError(UsageError):
     """No phone was chosen."""
 
     code = "waves.nothing-chosen"
-    remedy = "Say which phones: --all, --group NAME, --csv FILE or --device SEP<MAC>."
+    remedy = "Say which phones: --all, --group NAME, --csv FILE, --device SEP<MAC> or --failed-of MIGRATION."
 
 
 class PhoneNotAtSourceError(UsageError):
@@ -34,13 +34,17 @@ class PhoneNotAtDestinationError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the operator said. ``percent`` is the share of what the others choose; the same phones every time."""
+    """What the operator said. ``percent`` is the share of what the others choose; the same phones every time.
+
+    With ``only`` the others choose among these phones, and nobody else is chosen.
+    """
 
     everything: bool = False
     groups: Sequence[str] = ()
     devices: Sequence[str] = ()
     percent: int = 100
     skip_unknown: bool = False
+    only: Collection[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,8 @@ def _wanted(choice: Choice, phones: list[Phone]) -> list[Phone]:
     _refuse_strangers("phone", choice.devices, {phone.device for phone in phones})
     _refuse_strangers("phone of a group", choice.groups, {phone.group for phone in phones})
     groups, devices = frozenset(choice.groups), frozenset(choice.devices)
-    return [phone for phone in phones if choice.everything or phone.group in groups or phone.device in devices]
+    chosen = [phone for phone in phones if choice.everything or phone.group in groups or phone.device in devices]
+    return chosen if choice.only is None else [phone for phone in chosen if phone.device in choice.only]
 
 
 def _refuse_strangers(what: str, named: Sequence[str], known: set[str]) -> None:

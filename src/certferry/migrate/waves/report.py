@@ -17,7 +17,7 @@ from certferry.migrate.causes import Language, Text, find_cause, read_table
 from certferry.migrate.waves.plots import draw_throughput, draw_times, percentile, times_to_register
 from certferry.migrate.waves.status import Status, describe
 
-_TOLD = ("started", "resumed", "option150", "wave", "stopping", "paused", "finished")
+_TOLD = ("started", "resumed", "option150", "wave", "stopping", "paused", "cancelled", "finished")
 _TONES = {PhoneState.MOVED: "pass", PhoneState.FAILED: "fail", PhoneState.UNCERTAIN: "warn"}
 
 

@@ -64,7 +64,7 @@ class Status:
     def of(cls, migration: Migration, phones: Iterable[MigrationPhone], now: datetime) -> "Status":
         """Put it together from what is written down."""
         known = tuple(phones)
-        return cls(migration.id, *_state(migration, now), count_waves(known), known, moving_rate(known, now))
+        return cls(migration.id, *state_in_words(migration, now), count_waves(known), known, moving_rate(known, now))
 
     @property
     def failures(self) -> tuple[MigrationPhone, ...]:
@@ -132,7 +132,7 @@ def describe(phone: MigrationPhone) -> dict[str, Any]:
     }
 
 
-def _state(migration: Migration, now: datetime) -> tuple[str, str]:
+def state_in_words(migration: Migration, now: datetime) -> tuple[str, str]:
     """Tell state and reason; a migration that runs without a runner was broken off."""
     if migration.state is State.RUNNING and not migration.is_steered(now):
         return migration.state.value, "nobody steers it: go on with certferry migrate resume"
