@@ -37,7 +37,9 @@ def prose_of(page: Path) -> str:
 
 def commands_in(page: Path) -> Iterator[list[str]]:
     """The certferry commands in a page's blocks, as words; those with words left open (...) are left out."""
-    for _, block in FENCE.findall(text_of(page)):
+    for language, block in FENCE.findall(text_of(page)):
+        if language == "text":
+            continue  # what a program printed
         for line in block.replace("\\\n", " ").splitlines():
             for found in re.finditer(r"(?:^|; do |\$\()\s*(certferry .*?)(?=; done|\)$|\| |&$|&& |$)", line):
                 words = shlex.split(found[1], comments=True)
