@@ -170,7 +170,8 @@ UNUSABLE_CLUSTERS = {
     "a file": ("file", "cluster.location"),
     "an empty folder": ("empty", "cluster.missing"),
     "a folder with something else": ("foreign", "cluster.database-foreign"),
-    "a database by URL": ("postgresql://user:secret@host/db", "cluster.location"),
+    "a URL with a password": ("postgresql://user:secret@host/db", "cluster.password-in-url"),
+    "another kind of database": ("mysql://user:secret@host/db", "cluster.location"),
 }
 
 

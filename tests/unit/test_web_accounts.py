@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from certferry.cluster import schema
 from certferry.cluster.accounts import Role, TokenUnknownError, UserUnknownError
 from certferry.cluster.acting import acting_as, actor
 from certferry.cluster.cluster import Cluster
@@ -93,15 +92,6 @@ def test_changes_of_users_stand_in_the_audit_log_without_secrets(cluster: Cluste
     assert (line["action"], line["user"], line["role"]) == ("put-user", "ann", "operator")
     assert "argon2" not in json.dumps(line)
     cluster.verify_audit()
-
-
-def test_a_cluster_made_before_there_were_users_has_none_and_takes_some(cluster: Cluster) -> None:
-    with cluster._database.write() as connection:
-        schema.metadata.drop_all(connection, [schema.web_user, schema.web_token])
-    assert cluster.accounts.users() == ()
-    assert cluster.accounts.find_token("00000000") is None
-    Passwords(cluster.accounts, CHEAP).put_user("ann", Role.OPERATOR, PASSWORD)
-    assert len(cluster.accounts.users()) == 1
 
 
 # --- tokens
