@@ -44,6 +44,7 @@ from certferry.cluster.issuing import (
 )
 from certferry.cluster.ledgers import Ledgers
 from certferry.cluster.location import ClusterLocation
+from certferry.cluster.reading import Readings
 from certferry.cluster.sealing import Seal
 from certferry.cluster.searching import Searches
 from certferry.cluster.upserting import upsert
@@ -71,7 +72,7 @@ def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-class Cluster(Searches, Ledgers):
+class Cluster(Searches, Readings, Ledgers):
     """A cluster, opened. Safe to use from several threads and processes; each call is its own transaction."""
 
     def __init__(

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, delete, select, true
 
 from certferry.cluster import schema
+from certferry.cluster.touched import Touched, touch
 from certferry.cluster.upserting import upsert
 from certferry.cluster.values import DEFAULT_MODEL, CallManagerGroup, Phone
 from certferry.errors import UsageError
@@ -161,11 +162,13 @@ def put_phones(connection: Connection, phones: Sequence[Phone]) -> None:
             }
         )
     upsert(connection, schema.phone, rows, keys=["device"], update=["model", "group", "secure", "description"])
+    touch(connection, Touched.PHONE, (str(row["device"]) for row in rows))
 
 
-def read_phones(connection: Connection) -> tuple[Phone, ...]:
-    """Read all phones by name."""
-    rows = connection.execute(select(schema.phone).order_by(schema.phone.c.device))
+def read_phones(connection: Connection, condition: ColumnElement[bool] | None = None) -> tuple[Phone, ...]:
+    """Read all phones by name, or those that meet a condition."""
+    wanted = true() if condition is None else condition
+    rows = connection.execute(select(schema.phone).where(wanted).order_by(schema.phone.c.device))
     return tuple(Phone(row.device, row.model, row.group, row.secure, row.description) for row in rows)
 
 
@@ -175,3 +178,4 @@ def remove_phones(connection: Connection, devices: Sequence[str]) -> None:
         gone = connection.execute(delete(schema.phone).where(schema.phone.c.device == device_name(device)))
         if gone.rowcount == 0:
             raise PhoneUnknownError(f"the cluster knows no phone {device}")
+    touch(connection, Touched.PHONE, map(device_name, devices))

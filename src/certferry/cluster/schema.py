@@ -150,6 +150,15 @@ served = Table(
     comment="which change version each node's services answer from",
 )
 
+touched = Table(
+    "touched",
+    metadata,
+    Column("position", Integer, primary_key=True),
+    Column("what", String, nullable=False),
+    Column("key", String, nullable=False, comment="SHA-256 of a certificate, or a device; empty: all of them"),
+    comment="what the latest changes touched, which running nodes read again",
+)
+
 certificate_text = Table(
     "certificate_text",
     metadata,

@@ -1,20 +1,25 @@
 """The trust stores of a cluster: entries, changes in one transaction, history and undo."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from secrets import token_hex
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, delete, insert, select, true, update
 
 from certferry.cluster import schema
 from certferry.cluster.identities import store_certificates
+from certferry.cluster.touched import Touched, touch
 from certferry.cluster.values import OWN, HistoryEntry, Identity, TrustChange, TrustEntry
 from certferry.errors import UsageError
 from certferry.trust.purpose import OWN_COPIES, Store
 from certferry.wire.certificate import Certificate
+
+_Key = tuple[Store, Certificate]
+_NAMED_AT_ONCE = 5000
 
 
 class TrustEntryOwnError(UsageError):
@@ -33,10 +38,12 @@ class UndoImpossibleError(UsageError):
 
 def read_entries(connection: Connection, store: Store | None = None) -> tuple[TrustEntry, ...]:
     """Read the entries of one store or of all, in the order they came."""
+    return _read(connection, true() if store is None else schema.trust_entry.c.store == store.value)
+
+
+def _read(connection: Connection, condition: ColumnElement[bool]) -> tuple[TrustEntry, ...]:
     table = schema.trust_entry
     query = select(table, schema.certificate.c.der).join(schema.certificate).order_by(table.c.store, table.c.id)
-    if store is not None:
-        query = query.where(table.c.store == store.value)
     return tuple(
         TrustEntry(
             Store(row.store),
@@ -45,13 +52,30 @@ def read_entries(connection: Connection, store: Store | None = None) -> tuple[Tr
             datetime.fromisoformat(row.added_at),
             row.description,
         )
-        for row in connection.execute(query)
+        for row in connection.execute(query.where(condition))
     )
+
+
+def _read_own(connection: Connection) -> tuple[TrustEntry, ...]:
+    return _read(connection, schema.trust_entry.c.origin == OWN)
+
+
+def _held(connection: Connection, certificates: Iterable[Certificate]) -> dict[_Key, TrustEntry]:
+    """Read the entries that hold one of ``certificates``, among 100,000 others."""
+    parts = _parts(certificate.sha256 for certificate in certificates)
+    entries = (entry for part in parts for entry in _read(connection, schema.trust_entry.c.sha256.in_(part)))
+    return {(entry.store, entry.certificate): entry for entry in entries}
+
+
+def _parts(fingerprints: Iterable[str]) -> Iterator[Sequence[str]]:
+    """Leave out what was named before, and name no more at once than a query may have parameters."""
+    unique = tuple(dict.fromkeys(fingerprints))
+    return (unique[begin : begin + _NAMED_AT_ONCE] for begin in range(0, len(unique), _NAMED_AT_ONCE))
 
 
 def spare_own(connection: Connection, changes: Iterable[TrustChange]) -> None:
     """Raise ``TrustEntryOwnError`` when ``changes`` take away a copy of one of the cluster's own certificates."""
-    own = {(entry.store, entry.certificate) for entry in read_entries(connection) if entry.is_own}
+    own = {(entry.store, entry.certificate) for entry in _read_own(connection)}
     for change in changes:
         if change.action == "remove" and (change.store, change.certificate) in own:
             name = change.certificate.common_name
@@ -62,7 +86,7 @@ def apply_changes(connection: Connection, changes: Iterable[TrustChange], now: d
     """Carry out ``changes``; return those that changed something, a removal with the entry's own origin."""
     wanted = tuple(changes)
     store_certificates(connection, (change.certificate for change in wanted if change.action == "add"))
-    held = {(entry.store, entry.certificate): entry for entry in read_entries(connection)}
+    held = _held(connection, (change.certificate for change in wanted))
     done: list[TrustChange] = []
     for change in wanted:
         entry = held.get((change.store, change.certificate))
@@ -78,6 +102,7 @@ def apply_changes(connection: Connection, changes: Iterable[TrustChange], now: d
             _add(connection, [_entry(change, now) for change in run])
         else:
             _remove(connection, run)
+    touch(connection, Touched.TRUST, (change.certificate.sha256 for change in done))
     return tuple(done)
 
 
@@ -112,11 +137,9 @@ def _remove(connection: Connection, changes: Iterable[TrustChange]) -> None:
 def refresh_own_copies(connection: Connection, identities: Sequence[Identity], now: datetime) -> None:
     """Make the own entries of every store exactly the copies of the present own certificates."""
     due = {(store, identity.certificate): identity for identity in identities for store in OWN_COPIES[identity.purpose]}
-    present = {(entry.store, entry.certificate): entry for entry in read_entries(connection)}
+    present = {(entry.store, entry.certificate) for entry in _read_own(connection)}
     stale = [
-        TrustChange("remove", store, certificate)
-        for (store, certificate), entry in present.items()
-        if entry.is_own and (store, certificate) not in due
+        TrustChange("remove", store, certificate) for store, certificate in present if (store, certificate) not in due
     ]
     fresh = [
         TrustChange("add", store, certificate, OWN, f"{identity.purpose} of {identity.node or 'the cluster'}")
@@ -151,25 +174,41 @@ def record(
 
 def read_history(connection: Connection) -> tuple[HistoryEntry, ...]:
     """Read all recorded changes, oldest first."""
-    rows = connection.execute(select(schema.history).order_by(schema.history.c.position)).all()
-    known = {row.sha256: row.der for row in connection.execute(select(schema.certificate))}
-    return tuple(
-        HistoryEntry(
-            row.id,
-            datetime.fromisoformat(row.at),
-            row.actor,
-            row.action,
-            tuple(_change_of(change, known) for change in json.loads(row.changes)),
-            json.loads(row.details),
-            row.undone,
-        )
-        for row in rows
+    return _history(connection, select(schema.history).order_by(schema.history.c.position))
+
+
+def _history(connection: Connection, query: Select[Any]) -> tuple[HistoryEntry, ...]:
+    rows = connection.execute(query).all()
+    forms = [json.loads(row.changes) for row in rows]
+    known = _certificates(connection, (form["sha256"] for changes in forms for form in changes))
+    return tuple(_history_entry(row, changes, known) for row, changes in zip(rows, forms, strict=True))
+
+
+def _history_entry(
+    row: Row[Any], changes: Iterable[Mapping[str, str]], known: Mapping[str, Certificate]
+) -> HistoryEntry:
+    return HistoryEntry(
+        row.id,
+        datetime.fromisoformat(row.at),
+        row.actor,
+        row.action,
+        tuple(_change_of(form, known) for form in changes),
+        json.loads(row.details),
+        row.undone,
     )
+
+
+def _certificates(connection: Connection, fingerprints: Iterable[str]) -> dict[str, Certificate]:
+    table, known = schema.certificate, dict[str, Certificate]()
+    for part in _parts(fingerprints):
+        rows = connection.execute(select(table).where(table.c.sha256.in_(part)))
+        known |= {row.sha256: Certificate.parse(row.der) for row in rows}
+    return known
 
 
 def take_back(connection: Connection, identifier: str, now: datetime) -> tuple[TrustChange, ...]:
     """Reverse the change ``identifier`` and mark it undone; return what that changed."""
-    entry = next((entry for entry in read_history(connection) if entry.id == identifier), None)
+    entry = next(iter(_history(connection, select(schema.history).where(schema.history.c.id == identifier))), None)
     if entry is None:
         raise UndoImpossibleError(f"there is no change {identifier!r}")
     if entry.undone:
@@ -194,11 +233,11 @@ def _change_json(change: TrustChange) -> dict[str, str]:
     }
 
 
-def _change_of(form: Mapping[str, str], known: Mapping[str, bytes]) -> TrustChange:
+def _change_of(form: Mapping[str, str], known: Mapping[str, Certificate]) -> TrustChange:
     return TrustChange(
         "add" if form["action"] == "add" else "remove",
         Store(form["store"]),
-        Certificate.parse(known[form["sha256"]]),
+        known[form["sha256"]],
         form["origin"],
         form["description"],
         datetime.fromisoformat(form["added_at"]) if form.get("added_at") else None,

@@ -10,6 +10,15 @@ revision = "2"
 down_revision = "1"
 metadata = MetaData()
 
+touched = Table(
+    "touched",
+    metadata,
+    Column("position", Integer, primary_key=True),
+    Column("what", String, nullable=False),
+    Column("key", String, nullable=False, comment="SHA-256 of a certificate, or a device; empty: all of them"),
+    comment="what the latest changes touched, which running nodes read again",
+)
+
 sighting = Table(
     "sighting",
     metadata,
