@@ -47,6 +47,11 @@ def test_a_service_runs_as_a_user_of_its_own_without_any_capability(unit: str) -
 
 
 @pytest.mark.parametrize("unit", SERVICES)
+def test_systemd_waits_until_a_service_says_it_is_ready(unit: str) -> None:
+    assert dict(section(unit, "Service"))["Type"] == "notify"
+
+
+@pytest.mark.parametrize("unit", SERVICES)
 def test_no_secret_stands_in_a_unit(unit: str) -> None:
     assert not re.search(r"password|secret|token", (UNITS / unit).read_text(), re.IGNORECASE)
 

@@ -14,6 +14,7 @@ from certferry.cli import (
     bulk,
     cert,
     cluster,
+    config,
     demo,
     dhcp_kea,
     diagnose,
@@ -54,6 +55,7 @@ app.command("diagnose")(diagnose.diagnose_command)
 app.command("report")(report.report)
 trustlist.app.command("build", cls=trustlist_build.InGivenOrder)(trustlist_build.build)
 app.add_typer(cluster.app, name="cluster")
+app.add_typer(config.app, name="config")
 app.add_typer(cert.app, name="cert")
 app.add_typer(phone.app, name="phone")
 app.add_typer(fleet.app, name="fleet")

@@ -86,13 +86,13 @@ class TftpServer:
             inherited.setblocking(False)  # noqa: FBT003 -- the call's own form
             if self._family == socket.AF_INET:
                 self._from_here = [_sent_from(self.address[0])]
-            _widen_receive_buffer(inherited, self.receive_buffer)
+            widen_receive_buffer(inherited, self.receive_buffer)
             return inherited
         listener = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             if self._reuse_port:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            _widen_receive_buffer(listener, self.receive_buffer)
+            widen_receive_buffer(listener, self.receive_buffer)
             listener.bind(self.address)
         except OSError:
             listener.close()
@@ -186,7 +186,7 @@ def _sent_from(host: str) -> tuple[int, int, bytes]:
     return socket.IPPROTO_IP, _IP_PKTINFO, struct.pack("=I4s4x", 0, socket.inet_aton(host))
 
 
-def _widen_receive_buffer(sock: socket.socket, size: int) -> None:
+def widen_receive_buffer(sock: socket.socket, size: int) -> None:
     """Ask for room for a burst; the privileged form passes the kernel's ceiling (net.core.rmem_max).
 
     The other form could also narrow a buffer that a service manager, which had the privilege, made wide.
