@@ -206,6 +206,18 @@ async def test_the_report_is_downloaded_in_the_readers_language(site: Site) -> N
     assert len(lines) == 9
 
 
+async def test_a_migration_that_nobody_steers_is_given_up_for_a_reason(site: Site) -> None:
+    async with reading(site) as ann:
+        path = (await planned(ann)).path
+        shown = await ann.open(path)
+        for _ in range(2):
+            after = await ann.send(shown, f"{path}/cancel", reason="change 4711 was put off")
+            assert "The migration was cancelled." in after.text
+        assert [form.action for form in after.forms if "/start" in form.action] == []
+    assert the(site).state is State.CANCELLED
+    assert sum("change 4711 was put off" in line for line in site.cluster.audit_lines()) == 1
+
+
 # --- who may, and what may not be
 
 
@@ -217,7 +229,7 @@ async def test_who_may_only_look_sees_everything_and_steers_nothing(site: Site) 
         shown = await bob.open(path)
         assert [form.action for form in shown.forms if form.method == "post"] == ["/logout"]
         token = shown.forms[0].values["csrf_token"]
-        for step in ("start", "pause", "resume", "back"):
+        for step in ("start", "pause", "resume", "back", "cancel"):
             assert (await bob.client.post(f"{path}/{step}", data={"csrf_token": token})).status_code == 403
         assert (await bob.open(NEW)).status == 403
 

@@ -42,6 +42,12 @@ class StartRequest(Shape):
     override: Text | None = None
 
 
+class CancelRequest(Shape):
+    """Why the migration is given up; it goes to the audit log."""
+
+    reason: Text = ""
+
+
 class TotalsAnswer(Shape):
     """How many phones are where; ``reset`` are all under way, ``uncertain`` some of them."""
 

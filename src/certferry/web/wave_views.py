@@ -9,7 +9,18 @@ from certferry.web import wave_models
 from certferry.web.context import WebContext
 from certferry.web.waves import Standing, destination_of
 
-LOGGED = ("option150", "started", "resumed", "wave", "stopping", "paused", "finished", "failed", "diagnosis")
+LOGGED = (
+    "option150",
+    "started",
+    "resumed",
+    "wave",
+    "stopping",
+    "paused",
+    "finished",
+    "cancelled",
+    "failed",
+    "diagnosis",
+)
 """Events that people read; resets and arrivals are in the phones' rows."""
 
 

@@ -168,7 +168,7 @@ async def resume(jobs: Jobs, context: WebContext, source: Cluster, user: User, i
         return known
     found = await asyncio.to_thread(source.migrations.find, identifier)
     sides = await asyncio.to_thread(sides_of, context, source, found)
-    if found.state in (State.PLANNED, State.DONE):
+    if found.state not in (State.RUNNING, State.PAUSED):
         raise MigrationStateError(f"migration {found.id} is {found.state}, so there is nothing to resume")
 
     async def work(progress: Progress) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.migration_search import MigrationPhoneQuery
 from certferry.cluster.migrations import PhoneState
+from certferry.migrate.waves import cancelling
 from certferry.migrate.waves.choosing import Choice
 from certferry.migrate.waves.planning import Rules, Threshold
 from certferry.web import waves
@@ -23,6 +24,7 @@ from certferry.web.models import Page
 from certferry.web.security import Operator
 from certferry.web.views import job_view, page
 from certferry.web.wave_models import (
+    CancelRequest,
     PhoneStateText,
     PlannedWavesAnswer,
     PlanWavesRequest,
@@ -137,6 +139,20 @@ async def pause(
 ) -> WavesAnswer:
     """Let no more phones be reset; those under way are followed to their end."""
     await asyncio.to_thread(waves.pause, cluster, migration)
+    return await _answer(context, jobs, cluster, migration)
+
+
+@router.post("/{migration}/cancel")
+async def cancel(
+    migration: MigrationId,
+    wanted: CancelRequest,
+    cluster: ChosenCluster,
+    context: Context,
+    jobs: TheJobs,
+    _user: Operator,
+) -> WavesAnswer:
+    """Give a migration up that nobody steers: no phone of it is reset any more. What moved stays where it is."""
+    await asyncio.to_thread(cancelling.cancel, cluster, migration, wanted.reason, context.clock())
     return await _answer(context, jobs, cluster, migration)
 
 

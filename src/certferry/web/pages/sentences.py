@@ -1,7 +1,8 @@
 """Sentences that the rooms below speak in English only, told in the reader's language.
 
-The table ``sentences.toml`` pairs each English sentence, with ``{names}`` for what varies, with the Japanese one. A
-sentence that is not in it is told as it is; a test holds the table to what the rooms below say.
+The tables ``sentences.toml`` and ``checks.toml`` pair each English sentence, with ``{names}`` for what varies, with the
+Japanese one; ``remedies.toml`` says by a refusal's code what to do. A sentence that is in no table is told as it is;
+tests hold the tables to what the rooms below say.
 """
 
 import re
@@ -10,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from certferry.errors import Refusal
 from certferry.web.pages.language import Language
 
+_SIDES = {"source": "移行元", "destination": "移行先"}
 _NAME = re.compile(r"\\\{(\w+)\\\}")
 
 
@@ -38,7 +41,7 @@ def tell(sentence: str, language: Language) -> str:
         return sentence
     for pattern, translation in _patterns():
         if found := pattern.fullmatch(sentence):
-            return translation.format(**found.groupdict())
+            return translation.format(**{name: _side(value) for name, value in found.groupdict().items()})
     return sentence
 
 
@@ -46,12 +49,26 @@ def remedy_of(code: str, remedy: str, language: Language) -> str:
     """Return what to do about the refusal ``code``."""
     if language == "en":
         return remedy
-    return _table()["remedies"].get(code) or tell(remedy, language)
+    return _table("sentences")["remedies"].get(code) or _table("remedies").get(code) or tell(remedy, language)
 
 
 @cache
 def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
-    return tuple((_pattern(english), japanese) for english, japanese in _table()["sentences"].items())
+    pairs = [*_table("sentences")["sentences"].items(), *_table("checks").items()]
+    # Sentences with fewer gaps fit fewer others, so they are tried first.
+    pairs.sort(key=lambda pair: english_gaps(pair[0]))
+    return tuple((_pattern(english), japanese) for english, japanese in pairs)
+
+
+def english_gaps(english: str) -> tuple[int, int]:
+    """How loosely a sentence fits: by its gaps, then by how little is fixed."""
+    return english.count("{"), -len(english)
+
+
+def _side(value: str) -> str:
+    """Tell which cluster of a migration is meant, where a value begins with it."""
+    first, blank, rest = value.partition(" ")
+    return f"{_SIDES.get(first, first)}{blank}{rest}"
 
 
 def _pattern(english: str) -> re.Pattern[str]:
@@ -59,6 +76,6 @@ def _pattern(english: str) -> re.Pattern[str]:
 
 
 @cache
-def _table() -> Mapping[str, Mapping[str, str]]:
-    text = (files("certferry.web") / "translations" / "sentences.toml").read_text(encoding="utf-8")
+def _table(name: str) -> Mapping[str, Any]:
+    text = (files("certferry.web") / "translations" / f"{name}.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)

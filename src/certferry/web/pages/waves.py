@@ -16,6 +16,7 @@ from certferry.cluster.web_jobs import Job
 from certferry.errors import Refusal
 from certferry.lab.lab import tftp_servers
 from certferry.migrate.causes import find_cause
+from certferry.migrate.waves import cancelling
 from certferry.web import waves
 from certferry.web.context import WebContext, context_of
 from certferry.web.jobs import Jobs
@@ -174,6 +175,19 @@ async def pause(request: Request, context: Context, user: Operator, cluster: str
     def act() -> Outcome:
         waves.pause(source, identifier)
         return Outcome("done.pause-asked")
+
+    await run_in_threadpool(outcomes_of(request).once, user.name, form.key, act)
+    return go(_path(source, identifier), done=form.key)
+
+
+@router.post("/{cluster}/{identifier}/cancel")
+async def cancel(request: Request, context: Context, user: Operator, cluster: str, identifier: str) -> Response:
+    """Give a migration up, once."""
+    form, source = await read_form(request), context.named(cluster)
+
+    def act() -> Outcome:
+        cancelling.cancel(source, identifier, form["reason"][:200], context.clock())
+        return Outcome("done.cancelled")
 
     await run_in_threadpool(outcomes_of(request).once, user.name, form.key, act)
     return go(_path(source, identifier), done=form.key)
