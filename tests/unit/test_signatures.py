@@ -1,5 +1,8 @@
 """Signatures that are made once: kept, shared between processes, and never believed when damaged."""
 
+import errno
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -75,6 +78,40 @@ def test_half_a_record_is_waited_for(tmp_path: Path) -> None:
     assert signatures.find(KEY) is None
     with (tmp_path / "kept").open("ab") as file:
         file.write(data[100:])
+    assert signatures.find(KEY) == KEPT
+
+
+def test_a_write_that_was_cut_short_hides_nothing_that_is_added_later(tmp_path: Path) -> None:
+    opened(tmp_path / "kept").add(bytes(32), KEPT)
+    whole = (tmp_path / "kept").read_bytes()
+    (tmp_path / "kept").write_bytes(whole + whole[:100])
+    one, two = opened(tmp_path / "kept"), opened(tmp_path / "kept")
+    one.add(KEY, KEPT)
+    assert two.find(KEY) == KEPT
+    again = opened(tmp_path / "kept")
+    assert (again.find(bytes(32)), again.find(KEY)) == (KEPT, KEPT)
+
+
+def test_a_file_of_something_else_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_bytes(b"something else " * 1000)
+    opened(tmp_path / "kept").add(KEY, KEPT)
+    assert opened(tmp_path / "kept").find(KEY) == KEPT
+    assert (tmp_path / "kept").stat().st_size < 1000
+
+
+def test_the_file_is_not_closed_under_a_thread_that_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signatures = opened(tmp_path / "kept")
+    closing = threading.Thread(target=signatures.close)
+
+    def write(file: int, _data: bytes) -> int:
+        closing.start()
+        closing.join(0.1)
+        os.fstat(file)  # raises when its number is free for a phone's connection
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr("certferry.serve.signatures.os.write", write)
+    signatures.add(KEY, KEPT)
+    closing.join()
     assert signatures.find(KEY) == KEPT
 
 

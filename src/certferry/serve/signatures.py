@@ -7,8 +7,8 @@ kept, under the SHA-256 of signer and content; the files are put together around
     | key (32) | timestamp (4) | length (2) | signature | CRC-32 of all before (4) |
 
 Records are only ever added, each with one write, so that several processes may add at once. What does not have its
-checksum is not believed, nor what comes after it. The file lies beside the key that seals the private keys, and is
-as much to be trusted; losing it loses nothing.
+checksum is not believed; behind a write that was cut short, by a full disk say, reading goes on with the next whole
+record. The file lies beside the key that seals the private keys, and is as much to be trusted; losing it loses nothing.
 """
 
 import hashlib
@@ -33,6 +33,8 @@ _VERSION = (1, 0)
 """The header version of configuration files (phone-trust 2.1)."""
 _HEAD = Struct(">32sIH")
 _CHECK = Struct(">I")
+_LONGEST = 4096
+"""Longest record in bytes; the signature of a key of 16,384 bits has 2,048."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class Signatures:
         self._offset = 0
         self._file: int | None = None
         self._reading = threading.Lock()
+        self._writing = threading.RLock()
 
     def find(self, key: bytes) -> Signature | None:
         """Return the signature kept under ``key``, by whichever process, or None."""
@@ -66,13 +69,14 @@ class Signatures:
         """Keep a signature."""
         self._known[key] = signature
         record = _HEAD.pack(key, signature.timestamp, len(signature.value)) + signature.value
-        if self._file is None:
-            return
-        try:
-            os.write(self._file, record + _CHECK.pack(crc32(record)))
-        except OSError as error:
-            logger.warning("signatures are kept no longer in %s: %s", self._path, error)
-            self._give_up()
+        with self._writing:
+            if self._file is None:
+                return
+            try:
+                os.write(self._file, record + _CHECK.pack(crc32(record)))
+            except OSError as error:
+                logger.warning("signatures are kept no longer in %s: %s", self._path, error)
+                self._give_up()
 
     def open(self) -> None:
         """Read what is there already, and keep from now on what is added; again has no effect."""
@@ -81,19 +85,22 @@ class Signatures:
         try:
             if self._path.exists() and self._path.stat().st_size > LARGEST:
                 self._path.unlink()
-            self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = _open(self._path)
+            self._read_on()
+            if os.fstat(self._file).st_size - self._offset > _LONGEST:  # nothing but damage, read again and again
+                self._path.unlink()
+                os.close(self._file)
+                self._file, self._offset = _open(self._path), 0
         except OSError as error:
             logger.warning("signatures are not kept in %s: %s", self._path, error)
-            self._path = None
-            return
-        self._read_on()
+            self._give_up()
 
     def close(self) -> None:
         """Keep no more."""
         self._give_up()
 
     def _give_up(self) -> None:
-        with self._reading:
+        with self._writing, self._reading:
             file, self._file, self._path = self._file, None, None
             if file is not None:
                 os.close(file)
@@ -106,9 +113,10 @@ class Signatures:
             if os.fstat(self._file).st_size <= self._offset:
                 return False
             data = os.pread(self._file, LARGEST, self._offset)
-            for key, signature, length in _records(data):
+            start = self._offset
+            for key, signature, end in _records(data):
                 self._known.setdefault(key, signature)
-                self._offset += length
+                self._offset = start + end
         except OSError:
             return False
         finally:
@@ -149,13 +157,28 @@ class Signer:
         return data
 
 
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
 def _records(data: bytes) -> Iterator[tuple[bytes, Signature, int]]:
-    """Yield each whole record with its length in bytes; end at the first that is not."""
-    at = 0
-    while at + _HEAD.size <= len(data):
-        key, timestamp, length = _HEAD.unpack_from(data, at)
-        end = at + _HEAD.size + length
-        if end + _CHECK.size > len(data) or _CHECK.unpack_from(data, end)[0] != crc32(data[at:end]):
-            return
-        yield key, Signature(timestamp, data[at + _HEAD.size : end]), end + _CHECK.size - at
-        at = end + _CHECK.size
+    """Yield each whole record with where it ends, passing over what a write that was cut short left between them."""
+    at: int | None = 0
+    while at is not None:
+        record = _record(data, at)
+        if record is None:
+            within = range(at + 1, min(at + _LONGEST, len(data) - _HEAD.size))
+            at = next((later for later in within if _record(data, later)), None)
+        else:
+            yield record
+            at = record[2]
+
+
+def _record(data: bytes, at: int) -> tuple[bytes, Signature, int] | None:
+    if at + _HEAD.size > len(data):
+        return None
+    key, timestamp, length = _HEAD.unpack_from(data, at)
+    end = at + _HEAD.size + length
+    if length > _LONGEST or end + _CHECK.size > len(data) or _CHECK.unpack_from(data, end)[0] != crc32(data[at:end]):
+        return None
+    return key, Signature(timestamp, data[at + _HEAD.size : end]), end + _CHECK.size
