@@ -1,6 +1,8 @@
 """The migrate commands, without a network: what they plan, print and refuse."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from certferry.cluster.cluster import Cluster
 from certferry.cluster.migrations import MigrationPhone, PhoneState, Progress, State, lease_of
 from certferry.cluster.values import Phone
 from certferry.migrate.waves import lease
+from certferry.migrate.waves.sides import reset_id
 from command_line import Ended, certferry
 from conftest import MakeCluster
 
@@ -212,3 +215,104 @@ def test_there_is_no_way_back_for_phones_that_did_not_move(ends: Ends) -> None:
     first = ends.planned()
     refused = certferry("migrate", "back", first, *ends.here, "--json")
     assert (refused.code, refused.error["code"]) == (2, "waves.nothing-chosen")
+
+
+# --- list, cancel, those that failed
+
+
+def test_every_migration_is_listed_with_its_state_and_counts(ends: Ends) -> None:
+    assert certferry("migrate", "list", *ends.here, "--json").json == {"migrations": []}
+    first = ends.planned("--percent", 50)
+    ends.as_if(first, State.PAUSED, rows_of(ends, first, PhoneState.MOVED, PhoneState.FAILED))
+    second = ends.planned()
+    listed = certferry("migrate", "list", *ends.here, "--json").json["migrations"]
+    assert sorted((each["migration"], each["state"], each["phones"]) for each in listed) == sorted(
+        [(first, "paused", 6), (second, "planned", 12)]
+    )
+    (paused,) = [each for each in listed if each["migration"] == first]
+    assert (paused["moved"], paused["failed"], paused["waiting"], paused["reason"]) == (1, 1, 4, "too many")
+    assert f"{first}  paused (too many)" in certferry("migrate", "list", *ends.here).stdout
+
+
+def rows_of(ends: Ends, migration: str, *states: PhoneState) -> list[MigrationPhone]:
+    """The first phones of a migration, in these states."""
+    return [
+        replace(phone, state=state, reset_at=now(), ended_at=now() if state.has_ended else None)
+        for phone, state in zip(ends.source.migrations.phones(migration), states, strict=False)
+    ]
+
+
+@pytest.mark.parametrize("state", [State.PLANNED, State.PAUSED, State.RUNNING])
+def test_a_migration_that_nobody_steers_is_cancelled_for_good(ends: Ends, state: State) -> None:
+    migration = ends.planned()
+    if state is not State.PLANNED:
+        ends.as_if(migration, state, rows_of(ends, migration, PhoneState.MOVED))
+    done = certferry("migrate", "cancel", migration, *ends.here, "--reason", "change 4712", "--yes", "--json")
+    assert (done.code, done.json["state"], done.json["reason"]) == (0, "cancelled", "change 4712"), done
+    for command in ("start", "resume", "pause"):
+        refused = certferry("migrate", command, migration, *ends.here, "--json")
+        assert (refused.code, refused.error["code"]) == (2, "waves.state"), command
+    last = ends.source.migrations.events(migration)[-1]
+    assert (last.kind, last.details) == ("cancelled", {"from": state.value, "reason": "change 4712"})
+    entry = json.loads(ends.source.audit_lines()[-1])
+    assert (entry["action"], entry["migration"], entry["reason"]) == ("cancel-migration", migration, "change 4712")
+    page = certferry("migrate", "report", migration, *ends.here, "--html", "-").stdout
+    assert f"cancelled from {state}, reason change 4712" in page
+
+
+def test_cancelling_needs_a_yes_and_is_the_same_a_second_time(ends: Ends) -> None:
+    migration = ends.planned()
+    assert certferry("migrate", "cancel", *ends.here, "--json").error["code"] == "cli.confirmation"
+    assert ends.source.migrations.find().state is State.PLANNED
+    assert certferry("migrate", "cancel", *ends.here, "--yes").code == 0
+    events = ends.source.migrations.events(migration)
+    assert certferry("migrate", "cancel", *ends.here).code == 0
+    assert ends.source.migrations.events(migration) == events
+
+
+def test_resets_that_a_killed_runner_asked_for_are_taken_back_written_down_or_not(ends: Ends) -> None:
+    migration = ends.planned("--canary", 0)
+    told, written, unwritten = (phone.device for phone in ends.source.migrations.phones(migration)[:3])
+    ends.as_if(migration, State.RUNNING, rows_of(ends, migration, PhoneState.RESET, PhoneState.RESET))
+    ends.source.resets.ask({reset_id(migration, device): device for device in (told, written, unwritten)}, by="a test")
+    ends.source.resets.take("source-pub", [told])
+    assert certferry("migrate", "cancel", *ends.here, "--yes").code == 0
+    assert ends.source.resets.open_count() == 0
+    assert ends.source.resets.take("source-pub", [phone.device for phone in PHONES]) == ()
+
+
+def test_what_another_process_steers_or_has_ended_is_not_cancelled(ends: Ends) -> None:
+    ended = ends.planned()
+    ends.as_if(ended, State.DONE)
+    assert certferry("migrate", "cancel", ended, *ends.here, "--yes", "--json").error["code"] == "waves.state"
+    steered = ends.planned()
+    ends.as_if(steered, State.RUNNING, held=True)
+    refused = certferry("migrate", "cancel", steered, *ends.here, "--yes", "--json")
+    assert (refused.code, refused.error["code"]) == (6, "cluster.migration-locked")
+
+
+def test_phones_that_moved_before_it_was_cancelled_can_go_back(ends: Ends) -> None:
+    migration = ends.planned("--canary", 0)
+    ends.as_if(migration, State.PAUSED, rows_of(ends, migration, PhoneState.MOVED))
+    told = certferry("migrate", "cancel", *ends.here, "--yes")
+    assert f"certferry migrate back {migration}" in told.stderr
+    assert len(certferry("migrate", "back", migration, *ends.here, "--json").json["phones"]) == 1
+
+
+def test_only_the_phones_that_failed_are_planned_again_for_the_same_destination(ends: Ends) -> None:
+    first = ends.planned("--canary", 0)
+    ends.as_if(first, State.DONE, rows_of(ends, first, PhoneState.MOVED, PhoneState.FAILED, PhoneState.FAILED))
+    failed = [p.device for p in ends.source.migrations.phones(first) if p.state is PhoneState.FAILED]
+    told = certferry("migrate", "plan", *ends.here, "--failed-of", first, "--json").json
+    assert sorted(phone["device"] for phone in told["phones"]) == sorted(failed)
+    assert (told["destination"], told["settings"]["failed_of"]) == (place_of(ends.destination), first)
+    one = certferry("migrate", "plan", *ends.here, "--failed-of", first, "--device", failed[0], "--json").json
+    assert [phone["device"] for phone in one["phones"]] == [failed[0]]
+
+
+def test_where_no_phone_failed_there_is_nothing_to_plan(ends: Ends) -> None:
+    first = ends.planned()
+    refused = certferry("migrate", "plan", *ends.here, "--failed-of", first, "--json")
+    assert (refused.code, refused.error["code"]) == (2, "waves.nothing-chosen")
+    unknown = certferry("migrate", "plan", *ends.here, "--failed-of", "m9", "--json")
+    assert unknown.error["code"] == "cluster.migration-unknown"
