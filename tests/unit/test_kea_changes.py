@@ -288,6 +288,35 @@ def test_a_kea_that_hides_its_secrets_is_not_changed(kea: Kea, double: KeaDouble
         kea.plan(VOICE, (ONE,))
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"subnet4": None},
+        {"subnet4": ["198.51.100.0/24"]},
+        {"subnet4": [{"id": [], "subnet": VOICE}]},
+        {"subnet4": [{"id": 1, "subnet": VOICE, "option-data": {"code": 150}}]},
+        {"subnet4": [{"id": 1, "subnet": VOICE, "pools": [{"option-data": [150]}]}]},
+        {"subnet4": [{"id": 1, "subnet": VOICE, "reservations": 7}]},
+        {"shared-networks": [None]},
+        {"shared-networks": [{"subnet4": "none"}]},
+        {"option-def": [{"code": 150, "type": "ipv4-address", "array": True}]},
+        {"option-data": [{"name": []}]},
+        {"reservations": [{"option-data": 1}]},
+    ],
+)
+def test_a_configuration_of_another_shape_is_refused(kea: Kea, double: KeaDouble, odd: dict[str, Any]) -> None:
+    double.config |= odd
+    with pytest.raises(KeaUnreachableError, match="no DHCPv4 configuration"):
+        kea.plan(VOICE, (ONE,))
+
+
+def test_what_others_keep_beside_a_subnet_may_have_any_shape(kea: Kea, double: KeaDouble) -> None:
+    double.config["subnet4"][0]["user-context"] = {"option-data": 5, "pools": {"option-data": ["x"]}}
+    set_(kea, ONE)
+    undo(kea)
+    assert double.config["subnet4"][0]["user-context"] == {"option-data": 5, "pools": {"option-data": ["x"]}}
+
+
 def test_another_server_than_dhcpv4_is_told(kea: Kea, double: KeaDouble) -> None:
     double.call = lambda command, arguments=None: {"Dhcp6": {}}  # type: ignore[method-assign]
     with pytest.raises(KeaUnreachableError, match="no DHCPv4 configuration"):

@@ -118,7 +118,7 @@ class Kea:
 
     def _config(self) -> Config:
         config = self.channel.call("config-get").get("Dhcp4")
-        if not isinstance(config, dict):
+        if not isinstance(config, dict) or not kea_config.is_whole(config):
             raise KeaUnreachableError("the answer to config-get holds no DHCPv4 configuration")
         kea_config.check_complete(config)
         return config

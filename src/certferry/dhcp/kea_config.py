@@ -17,6 +17,7 @@ from certferry.errors import Refusal
 Config = Mapping[str, Any]
 Entry = dict[str, Any]
 _HIDDEN = "*****"
+_NO_ENTRY: Entry = {"": None}
 
 
 class KeaSubnetUnknownError(Refusal):
@@ -44,6 +45,15 @@ class Place:
     def in_words(self) -> str:
         """Name the subnet with its id."""
         return f"{self.subnet} (id {self.subnet_id})"
+
+
+def is_whole(config: Any) -> bool:
+    """Whether what is looked at here has the shape that Kea gives it, so that nothing else has to ask."""
+    return (
+        isinstance(config, dict)
+        and all(isinstance(definition.get("name"), str) for definition in _listed(config, "option-def"))
+        and all(_is_level(level) for level in _levels(config))
+    )
 
 
 def find_subnet(config: Config, wanted: str) -> Place:
@@ -185,6 +195,27 @@ def _places(config: Config) -> Iterator[Place]:
             yield Place(path, str(subnet.get("subnet", "")), int(subnet.get("id", 0)))
 
 
+def _levels(config: Entry) -> Iterator[Entry]:
+    """Go through everything that may have options of its own."""
+    yield from (config, *_listed(config, "reservations"))
+    networks = _listed(config, "shared-networks")
+    yield from networks
+    for subnet in (subnet for level in (config, *networks) for subnet in _listed(level, "subnet4")):
+        yield from (subnet, *_listed(subnet, "pools"), *_listed(subnet, "reservations"))
+
+
+def _listed(level: Entry, key: str) -> list[Entry]:
+    """Return the entries of a list; one that stands for what is none when there is something else."""
+    found = level.get(key, [])
+    return found if isinstance(found, list) and all(isinstance(each, dict) for each in found) else [_NO_ENTRY]
+
+
+def _is_level(level: Entry) -> bool:
+    options = _listed(level, "option-data")
+    named = all(isinstance(option.get("name", ""), str) for option in options)
+    return level is not _NO_ENTRY and _NO_ENTRY not in options and named and isinstance(level.get("id", 0), int)
+
+
 def _at(config: Config, place: Place) -> dict[str, Any]:
     found: Any = config
     for step in place.path:
@@ -228,8 +259,8 @@ def _identity(reservation: Mapping[str, Any]) -> str:
 def _every_option(value: Any) -> Iterator[Entry]:
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key == "option-data":
-                yield from inner
+            if key == "option-data" and isinstance(inner, list):
+                yield from (option for option in inner if isinstance(option, dict))
             else:
                 yield from _every_option(inner)
     elif isinstance(value, list):
