@@ -67,13 +67,14 @@ def view(
 def survey(source: Cluster, destination: SideView) -> Survey:
     """What every TVS of ``source`` says, were it asked."""
     asked = signers_of(destination)
-    known = trusted_certificates(source.identities(), source.trust_entries())
-    named = {Signer.of(certificate): (certificate, roles) for certificate, roles in known.items()}
+    reading = source.reading([])
+    known = trusted_certificates(reading.identities, reading.trust)
+    named = {Signer.of(Certificate.parse(der)): (der, roles) for der, roles in known.items()}
     answers = {}
     for one in asked:
         found = named.get(one.signer)
         answers[one.signer] = (
-            Answered(Status.VALID, frozenset(found[1]), found[0].der) if found else Answered(Status.INVALID)
+            Answered(Status.VALID, frozenset(found[1]), found[0]) if found else Answered(Status.INVALID)
         )
     nodes = [
         TvsNode(

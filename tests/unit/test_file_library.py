@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from certferry.cluster.cluster import Cluster
-from certferry.cluster.identities import IdentityUnknownError
 from certferry.cluster.issuing import PrivateKey
 from certferry.cluster.parameters import ROLLBACK, SECURITY_MODE, SIGNATURE_ALGORITHM
 from certferry.cluster.trust_lists import SignerKeyError
@@ -285,15 +284,16 @@ def test_configurations_written_from_what_phones_share_are_what_each_would_be(cl
     cluster.put_group(CallManagerGroup("East", (SUB,)))
     cluster.add_phones([Phone(TWO, group="East"), Phone(STRANGER, "7821")])
     files, snapshot = library(cluster), snapshot_of(cluster)
-    for config in snapshot.configs:
+    for config in snapshot.configs.values():
         assert files.find(f"{config.device}.cnf.xml") == config.encode()
 
 
 def test_a_configuration_that_cannot_be_written_is_not_served_and_stops_nothing(cluster: Cluster) -> None:
     snapshot = snapshot_of(cluster)
-    broken = replace(snapshot.configs[0], model="\0")
+    name, config = next(iter(snapshot.configs.items()))
+    broken = replace(config, model="\0")
     files = FileLibrary()
-    files.rebuild(PUB, replace(snapshot, configs=(broken, *snapshot.configs[1:])), BORN)
+    files.rebuild(PUB, replace(snapshot, configs={**snapshot.configs, name: broken}), BORN)
     signed_ahead(files)
     assert files.find(f"{broken.device}.cnf.xml.sgn") is None
     assert files.unsigned == 1
@@ -314,61 +314,17 @@ def test_a_snapshot_tells_parameters_in_the_terms_services_use(cluster: Cluster)
     cluster.set_parameter(ROLLBACK, "true")
     cluster.set_parameter("tvs-cache-seconds", "60")
     snapshot = snapshot_of(cluster)
-    assert (snapshot.mode, snapshot.rollback, snapshot.tvs_ttl) == (SecurityMode.MIXED, True, 60)
+    assert (snapshot.mode, snapshot.rollback, snapshot.tvs_index.ttl) == (SecurityMode.MIXED, True, 60)
     assert snapshot.version == cluster.version()
-
-
-def test_a_change_that_comes_while_a_snapshot_is_read_is_read_too(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    groups, waiting = cluster.groups, [TWO, ONE]
-
-    def groups_while_somebody_works() -> tuple[CallManagerGroup, ...]:
-        if waiting:
-            cluster.remove_phones([waiting.pop()])
-        return groups()
-
-    monkeypatch.setattr(cluster, "groups", groups_while_somebody_works)
-    snapshot = snapshot_of(cluster)
-    assert snapshot.version == cluster.version()
-    assert snapshot.phones == {}
-
-
-def test_a_certificate_that_is_replaced_while_its_key_is_looked_for_is_read_anew(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    phones, waiting = cluster.phones, [Purpose.TVS]
-
-    def phones_while_somebody_works() -> tuple[Phone, ...]:
-        if waiting:
-            cluster.regenerate(waiting.pop())
-        return phones()
-
-    monkeypatch.setattr(cluster, "phones", phones_while_somebody_works)
-    snapshot = snapshot_of(cluster)
-    assert snapshot.credentials[PUB, Purpose.TVS].certificate == cluster.identity(Purpose.TVS).certificate
-
-
-def test_a_cluster_that_never_stands_still_is_told_after_some_tries(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    phones = cluster.phones
-
-    def phones_while_somebody_works() -> tuple[Phone, ...]:
-        cluster.regenerate(Purpose.TVS)
-        return phones()
-
-    monkeypatch.setattr(cluster, "phones", phones_while_somebody_works)
-    with pytest.raises(IdentityUnknownError, match="was replaced"):
-        snapshot_of(cluster)
 
 
 # --- what TVS vouches for
 
 
 def test_own_certificates_are_vouched_for_in_their_purpose_and_their_copies(cluster: Cluster) -> None:
-    roles = trusted_certificates(cluster.identities(), cluster.trust_entries())
-    of = {purpose: roles[cluster.identity(purpose).certificate] for purpose in Purpose}
+    reading = cluster.reading([])
+    roles = trusted_certificates(reading.identities, reading.trust)
+    of = {purpose: roles[cluster.identity(purpose).certificate.der] for purpose in Purpose}
     assert of == {
         Purpose.CALLMANAGER: {Role.CALLMANAGER_TFTP, Role.SAST, Role.TFTP},
         Purpose.CALLMANAGER_ECDSA: {Role.CALLMANAGER_TFTP},
@@ -396,4 +352,5 @@ def test_a_foreign_certificate_has_the_roles_of_the_stores_that_hold_it(
 ) -> None:
     stranger = make_certificate("CN=destination-pub")
     cluster.change_trust([TrustChange("add", store, stranger) for store in stores], action="upload")
-    assert snapshot_of(cluster).trusted[stranger] == roles
+    reading = snapshot_of(cluster).reading
+    assert trusted_certificates(reading.identities, reading.trust)[stranger.der] == roles

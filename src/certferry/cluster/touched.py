@@ -64,7 +64,7 @@ def is_followed(connection: Connection, before: Mark) -> bool:
     return line == before.line and (oldest is None or oldest <= before.note)
 
 
-def keys_since(before: Mark, what: Touched) -> Select[tuple[str]]:
+def keys_since(before: Mark, what: Touched) -> Select[str]:
     """Select the keys noted after ``before``."""
     table = schema.touched
     return select(table.c.key).where(table.c.position > before.note, table.c.what == what.value)

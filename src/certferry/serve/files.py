@@ -58,7 +58,7 @@ class FileLibrary:
         self._signatures.open()
         signer = Signer(credentials.certificate, credentials.rsa_key, snapshot.digest, timestamp, self._signatures)
         lists = {kind: data for kind, data in (("ctl", snapshot.ctl), ("itl", snapshot.itl.get(node))) if data}
-        edition = _Edition(lists, {config.device.lower(): config for config in snapshot.configs}, signer)
+        edition = _Edition(lists, snapshot.configs, signer)
         edition.keep_from(self._edition)
         self._edition = edition
 
@@ -100,6 +100,9 @@ class _Edition:
     def keep_from(self, other: "_Edition") -> None:
         """Take over the signed files of another edition whose content and signer are the same."""
         if self.signer is None or other.signer is None or self.signer.mark != other.signer.mark:
+            return
+        if self.configs is other.configs:
+            self.signed = other.signed.copy()
             return
         for name, data in list(other.signed.items()):
             device = name.removesuffix(_SIGNED)

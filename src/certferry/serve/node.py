@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -17,9 +18,8 @@ from certferry.serve.registrar import Registrar
 from certferry.serve.signatures import Signatures
 from certferry.serve.snapshot import Credentials, Snapshot
 from certferry.serve.tftp import TftpServer
-from certferry.serve.tls import server_context
+from certferry.serve.tls import server_context, trust_clients
 from certferry.serve.tvs import TvsServer
-from certferry.serve.tvs_index import TvsIndex
 from certferry.serve.watching import NodeWatch
 from certferry.trust.purpose import Purpose
 
@@ -90,7 +90,7 @@ class NodeServices:
             self._servers[Service.TVS] = TvsServer(
                 self._at(Service.TVS),
                 prepared.tvs_context,
-                prepared.tvs_index,
+                snapshot.tvs_index,
                 reuse_port=reuse_port,
                 on_answered=self.watch.answered,
             )
@@ -103,8 +103,8 @@ class NodeServices:
             )
         if NodeRole.CALLMANAGER in roles:
             self._servers[Service.SIP] = self._registrar(Service.SIP, None)
-            if snapshot.mode is SecurityMode.MIXED:
-                self._servers[Service.SIPS] = self._registrar(Service.SIPS, prepared.sips_context)
+            if prepared.sips is not None:
+                self._servers[Service.SIPS] = self._registrar(Service.SIPS, prepared.sips.context)
 
     def _registrar(self, service: Service, context: ssl.SSLContext | None) -> Registrar:
         return Registrar(
@@ -145,29 +145,28 @@ class NodeServices:
 
     async def apply(self, snapshot: Snapshot) -> None:
         """Answer from ``snapshot`` from now on. What is costly is made in a thread; the swap itself takes no time."""
-        self._prepared = await asyncio.to_thread(_Prepared.of, self.node, snapshot, self._options, self._library)
+        before, options = self._prepared, self._options
+        self._prepared = await asyncio.to_thread(_Prepared.of, self.node, snapshot, options, self._library, before)
         self._library.sign_ahead()
         self._phones = snapshot.phones
         for server in self._servers.values():
             if isinstance(server, TvsServer):
-                server.replace_index(self._prepared.tvs_index)
+                server.replace_index(snapshot.tvs_index)
                 server.replace_context(self._prepared.tvs_context)
             elif isinstance(server, Registrar):
                 server.replace_known(self._known)
-        await self._apply_to_secure_registrar(snapshot)
+        await self._apply_to_secure_registrar()
         self.version = snapshot.version
 
-    async def _apply_to_secure_registrar(self, snapshot: Snapshot) -> None:
-        if NodeRole.CALLMANAGER not in self.node.roles:
-            return
-        running = self._servers.get(Service.SIPS)
-        if snapshot.mode is not SecurityMode.MIXED:
+    async def _apply_to_secure_registrar(self) -> None:
+        running, secure = self._servers.get(Service.SIPS), self._prepared.sips
+        if secure is None:
             if running is not None:
                 await self._servers.pop(Service.SIPS).close()
         elif isinstance(running, Registrar):
-            running.replace_context(self._prepared.sips_context)
+            running.replace_context(secure.context)
         else:
-            registrar = self._registrar(Service.SIPS, self._prepared.sips_context)
+            registrar = self._registrar(Service.SIPS, secure.context)
             await self._open(Service.SIPS, registrar)
             self._servers[Service.SIPS] = registrar
 
@@ -200,29 +199,65 @@ def counts_of(server: object) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """What is costly to make of a snapshot, made before the swap."""
+    """What is costly to make of a snapshot, made before the swap. What did not change is taken over from ``before``."""
 
-    tvs_index: TvsIndex
+    tvs: Credentials
     tvs_context: ssl.SSLContext
-    sips_context: ssl.SSLContext
+    sips: "_SecureRegistration | None"
 
     @classmethod
-    def of(cls, node: Node, snapshot: Snapshot, options: ServeOptions, library: FileLibrary) -> "_Prepared":
+    def of(
+        cls,
+        node: Node,
+        snapshot: Snapshot,
+        options: ServeOptions,
+        library: FileLibrary,
+        before: "_Prepared | None" = None,
+    ) -> "_Prepared":
         tvs = snapshot.credentials[node.name, Purpose.TVS]
-        callmanager = snapshot.credentials[node.name, Purpose.CALLMANAGER]
         if NodeRole.TFTP in node.roles:
             library.rebuild(node.name, snapshot, int(datetime.now(UTC).timestamp()))
+        is_secure = NodeRole.CALLMANAGER in node.roles and snapshot.mode is SecurityMode.MIXED
         return cls(
-            TvsIndex.build(snapshot.trusted.items(), snapshot.tvs_ttl, snapshot.version),
-            server_context(tvs.certificate.pem, _key_pem(tvs), allow_tls10=options.allow_tls10),
-            server_context(
-                callmanager.certificate.pem,
-                _key_pem(callmanager),
-                allow_tls10=options.allow_tls10,
-                client_ca=snapshot.callmanager_trust,
-                require_client=True,
-            ),
+            tvs,
+            before.tvs_context if before and before.tvs.certificate == tvs.certificate else _context(tvs, options),
+            _SecureRegistration.of(node, snapshot, options, before.sips if before else None) if is_secure else None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _SecureRegistration:
+    """The TLS side of the registrar: its certificate, and whose phones it lets in."""
+
+    callmanager: Credentials
+    trust: tuple[bytes, ...]
+    context: ssl.SSLContext
+
+    @classmethod
+    def of(
+        cls, node: Node, snapshot: Snapshot, options: ServeOptions, before: "_SecureRegistration | None"
+    ) -> "_SecureRegistration":
+        callmanager, trust = snapshot.credentials[node.name, Purpose.CALLMANAGER], snapshot.callmanager_trust
+        if before is not None and before.callmanager.certificate == callmanager.certificate:
+            if before.trust is trust:
+                return before
+            if not set(before.trust) - set(trust):
+                # What comes in addition is let in by the context there is: with thousands, a new one takes seconds.
+                trust_clients(before.context, set(trust) - set(before.trust))
+                return cls(callmanager, trust, before.context)
+        return cls(callmanager, trust, _context(callmanager, options, client_ca=trust))
+
+
+def _context(
+    credentials: Credentials, options: ServeOptions, client_ca: Iterable[bytes] | None = None
+) -> ssl.SSLContext:
+    return server_context(
+        credentials.certificate.pem,
+        _key_pem(credentials),
+        allow_tls10=options.allow_tls10,
+        client_ca=client_ca,
+        require_client=client_ca is not None,
+    )
 
 
 def _key_pem(credentials: Credentials) -> bytes:

@@ -37,6 +37,7 @@ class RunningCluster:
         self._options = options
         self.services: tuple[NodeServices, ...] = ()
         self.version = 0
+        self._latest: Snapshot | None = None
         self._watcher = Watcher(cluster, self._counted)
         self._signatures = Signatures(cluster.location.key_file.with_name(SIGNATURES_NAME))
         self._resetter = Resetter(cluster.resets, lambda: self.services)
@@ -44,7 +45,7 @@ class RunningCluster:
     async def start(self) -> tuple[Listening, ...]:
         """Open the ports of every node; raises ``ListenError`` and then holds none."""
         snapshot = await asyncio.to_thread(self._snapshot)
-        self._watcher.phones = snapshot.phones
+        self._take(snapshot)
         self.services = tuple([await asyncio.to_thread(self._services_of, node, snapshot) for node in self._nodes])
         listening: list[Listening] = []
         try:
@@ -95,7 +96,7 @@ class RunningCluster:
         if version == self.version:
             return False
         snapshot = await asyncio.to_thread(self._snapshot)
-        self._watcher.phones = snapshot.phones
+        self._take(snapshot)
         for services in self.services:
             await services.apply(snapshot)
         await self._report(snapshot.version)
@@ -118,7 +119,11 @@ class RunningCluster:
         return {service: counts for services in self.services for service, counts in services.counted().items()}
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot.load(self.cluster, [node.name for node in self._nodes])
+        return Snapshot.load(self.cluster, [node.name for node in self._nodes], self._latest)
+
+    def _take(self, snapshot: Snapshot) -> None:
+        self._latest = snapshot
+        self._watcher.phones = snapshot.phones
 
     async def _report(self, version: int) -> None:
         served = {node.name: version for node in self._nodes}

@@ -1,27 +1,25 @@
 """One reading of a cluster's database: everything its nodes' services answer from, until the next change."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certferry.cluster.cluster import Cluster
-from certferry.cluster.identities import IdentityUnknownError, find_identity
 from certferry.cluster.issuing import PrivateKey
 from certferry.cluster.parameters import ROLLBACK, SECURITY_MODE, SIGNATURE_ALGORITHM, TVS_CACHE
 from certferry.cluster.phone_configs import phone_configs
+from certferry.cluster.reading import Reading
 from certferry.cluster.trust_lists import DIGESTS, SignerKeyError
-from certferry.cluster.values import Identity, Node, NodeRole, Phone, SecurityMode, TrustEntry
+from certferry.cluster.values import Identity, Node, Phone, SecurityMode
+from certferry.serve.tvs_index import TvsIndex
 from certferry.trust.purpose import Purpose, Store
-from certferry.trust.roles import ROLES_OF_PURPOSE, ROLES_OF_STORE
+from certferry.trust.roles import ROLES_OF_PURPOSE, roles_of
 from certferry.wire.certificate import Certificate
 from certferry.wire.phone_config import PhoneConfig
 from certferry.wire.roles import Role
 from certferry.wire.signed_header import Digest
-
-_TRIES = 5
-"""Readings begun again because a change came in between; then one that may be mixed, and is read anew next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,80 +39,117 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the services of a cluster's nodes answer from, all of one change version."""
+    """What the services of a cluster's nodes answer from, all of one moment.
 
-    version: int
-    nodes: tuple[Node, ...]
+    ``callmanager_trust`` is in DER. ``configs`` are by device in lower case. What did not change since the snapshot
+    before is the same object.
+    """
+
+    reading: Reading
     mode: SecurityMode
     rollback: bool
     digest: Digest
-    tvs_ttl: int
-    trusted: Mapping[Certificate, frozenset[Role]]
-    callmanager_trust: tuple[Certificate, ...]
+    tvs_index: TvsIndex
+    callmanager_trust: tuple[bytes, ...]
     credentials: Mapping[tuple[str, Purpose], Credentials]
-    phones: Mapping[str, Phone]
-    configs: tuple[PhoneConfig, ...]
-    ctl: bytes | None
-    itl: Mapping[str, bytes]
+    configs: Mapping[str, PhoneConfig]
+
+    @property
+    def version(self) -> int:
+        """The change version it is of."""
+        return self.reading.version
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes of the cluster."""
+        return self.reading.nodes
+
+    @property
+    def phones(self) -> Mapping[str, Phone]:
+        """The phones that the cluster knows, by device."""
+        return self.reading.phones
+
+    @property
+    def ctl(self) -> bytes | None:
+        """The CTL, where there is one."""
+        return self.reading.ctl
+
+    @property
+    def itl(self) -> Mapping[str, bytes]:
+        """The ITL of each of the nodes it is for."""
+        return self.reading.itl
 
     @classmethod
-    def load(cls, cluster: Cluster, names: Iterable[str]) -> "Snapshot":
-        """Read what the nodes called ``names`` need; takes milliseconds and the database, so not in an event loop."""
-        wanted = frozenset(names)
-        for _ in range(_TRIES):
-            version = cluster.version()
-            with suppress(IdentityUnknownError):  # a certificate was replaced while its key was looked for
-                snapshot = cls._read(cluster, version, wanted)
-                if cluster.version() == version:
-                    return snapshot
-        return cls._read(cluster, cluster.version(), wanted)
+    def load(cls, cluster: Cluster, names: Iterable[str], before: "Snapshot | None" = None) -> "Snapshot":
+        """Read what the nodes called ``names`` need, only what is new when there was a snapshot ``before``.
 
-    @classmethod
-    def _read(cls, cluster: Cluster, version: int, wanted: frozenset[str]) -> "Snapshot":
-        parameters, nodes = cluster.parameters(), cluster.nodes()
-        identities, entries = cluster.identities(), cluster.trust_entries()
-        phones, mode = cluster.phones(), SecurityMode(parameters[SECURITY_MODE])
+        It takes milliseconds to seconds and the database, so not in an event loop.
+        """
+        reading = cluster.reading(names, before.reading if before else None)
+        parameters = reading.parameters
+        mode = SecurityMode(parameters[SECURITY_MODE])
         return cls(
-            version=version,
-            nodes=nodes,
+            reading=reading,
             mode=mode,
             rollback=parameters[ROLLBACK] == "true",
             digest=DIGESTS[parameters[SIGNATURE_ALGORITHM]],
-            tvs_ttl=int(parameters[TVS_CACHE]),
-            trusted=trusted_certificates(identities, entries),
-            callmanager_trust=tuple(e.certificate for e in entries if e.store is Store.CALLMANAGER_TRUST),
-            credentials=_credentials(cluster, identities, [node for node in nodes if node.name in wanted]),
-            phones={phone.device: phone for phone in phones},
-            configs=tuple(phone_configs(phones, cluster.groups(), nodes, mode)),
-            ctl=cluster.trust_list("CTL"),
-            itl=_itls(cluster, [node for node in nodes if node.name in wanted]),
+            tvs_index=_tvs_index(reading, before),
+            callmanager_trust=_callmanager_trust(reading, before),
+            credentials={of: Credentials(identity.certificate, key) for of, (identity, key) in reading.keys.items()},
+            configs=_configs(reading, before, mode),
         )
 
 
 def trusted_certificates(
-    identities: Iterable[Identity], entries: Iterable[TrustEntry]
-) -> dict[Certificate, frozenset[Role]]:
+    identities: Iterable[Identity], trust: Mapping[bytes, frozenset[Store]]
+) -> dict[bytes, frozenset[Role]]:
     """Unite the roles of every certificate TVS knows: the cluster's own and those in its trust stores."""
-    roles: dict[Certificate, frozenset[Role]] = {}
+    roles = {der: _roles_of_stores(stores) for der, stores in trust.items()}
     for identity in identities:
-        known = roles.get(identity.certificate, frozenset())
-        roles[identity.certificate] = known | ROLES_OF_PURPOSE[identity.purpose]
-    for entry in entries:
-        roles[entry.certificate] = roles.get(entry.certificate, frozenset()) | ROLES_OF_STORE[entry.store]
+        der = identity.certificate.der
+        roles[der] = roles.get(der, frozenset()) | ROLES_OF_PURPOSE[identity.purpose]
     return roles
 
 
-def _credentials(
-    cluster: Cluster, identities: tuple[Identity, ...], nodes: Iterable[Node]
-) -> dict[tuple[str, Purpose], Credentials]:
-    return {
-        (node.name, purpose): Credentials(identity.certificate, cluster.private_key(identity))
-        for node in nodes
-        for purpose in (Purpose.CALLMANAGER, Purpose.TVS)
-        for identity in [find_identity(identities, purpose, node.name)]
-    }
+@lru_cache(maxsize=1024)
+def _roles_of_stores(stores: frozenset[Store]) -> frozenset[Role]:
+    return roles_of(stores)
 
 
-def _itls(cluster: Cluster, nodes: Iterable[Node]) -> dict[str, bytes]:
-    lists = {node.name: cluster.trust_list("ITL", node.name) for node in nodes if NodeRole.TFTP in node.roles}
-    return {name: data for name, data in lists.items() if data is not None}
+def _tvs_index(reading: Reading, before: Snapshot | None) -> TvsIndex:
+    ttl = int(reading.parameters[TVS_CACHE])
+    if before is None or reading.touched_trust is None or before.tvs_index.ttl != ttl:
+        return TvsIndex.of(trusted_certificates(reading.identities, reading.trust), ttl, reading.version)
+    owned = {identity.certificate.der for identity in (*before.reading.identities, *reading.identities)}
+    touched = reading.touched_trust | owned
+    roles = trusted_certificates(
+        reading.identities, {der: reading.trust[der] for der in touched if der in reading.trust}
+    )
+    return before.tvs_index.changed({der: roles.get(der) for der in touched}, reading.version)
+
+
+def _callmanager_trust(reading: Reading, before: Snapshot | None) -> tuple[bytes, ...]:
+    if before is not None and before.reading.trust is reading.trust:
+        return before.callmanager_trust
+    found = tuple(der for der, stores in reading.trust.items() if Store.CALLMANAGER_TRUST in stores)
+    return before.callmanager_trust if before is not None and before.callmanager_trust == found else found
+
+
+def _configs(reading: Reading, before: Snapshot | None, mode: SecurityMode) -> Mapping[str, PhoneConfig]:
+    if before is None or reading.touched_phones is None or not _is_alike(reading, before, mode):
+        return _configs_of(reading, reading.phones.values(), mode)
+    if not reading.touched_phones:
+        return before.configs
+    kept = {device: config for device, config in before.configs.items() if config.device not in reading.touched_phones}
+    touched = [reading.phones[device] for device in reading.touched_phones if device in reading.phones]
+    return kept | _configs_of(reading, touched, mode)
+
+
+def _is_alike(reading: Reading, before: Snapshot, mode: SecurityMode) -> bool:
+    """Whether a phone that was not touched has the configuration it had."""
+    return (reading.groups, reading.nodes, mode) == (before.reading.groups, before.reading.nodes, before.mode)
+
+
+def _configs_of(reading: Reading, phones: Iterable[Phone], mode: SecurityMode) -> dict[str, PhoneConfig]:
+    made = phone_configs(phones, reading.groups, reading.nodes, mode)
+    return {config.device.lower(): config for config in made}

@@ -1,17 +1,19 @@
-"""What TVS answers, worked out before anybody asks.
+"""What TVS answers, from memory.
 
-Building looks at every certificate once; answering is a dict look-up and a join of pieces that were ready, with
-no X.509, no database and no name comparison for a spelling met before. What an index answers never changes: when
-stores change, a new one is built and swapped in whole.
+Building takes of each certificate its serial and no more; what shares a serial is read when one of them is first asked
+about by name. Answering is a dict look-up and a join of pieces that were ready, with no database, and no X.509 and no
+name comparison for a question met before. What an index answers never changes: when stores change, a new one is made,
+of the one before and of what changed, and swapped in whole.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
 from certferry.errors import MalformedError
-from certferry.wire.certificate import Certificate
+from certferry.wire.certificate import Certificate, serial_of
 from certferry.wire.names import comparable
 from certferry.wire.roles import Role
 from certferry.wire.tvs import (
@@ -26,9 +28,6 @@ from certferry.wire.tvs import (
     parse_message,
 )
 
-Key = tuple[bytes, str]
-"""Serial without leading zeros, and issuer: what Unified CM looks a certificate up by (phone-trust 3.5)."""
-
 _COMMAND = slice(2, 3)
 _SESSION = slice(4, 8)
 _DEVICE_TAG = 1
@@ -38,6 +37,8 @@ _LONGEST_MET = 4096
 """Bounds of what is remembered of questions met before: 4 MB, should strangers spell one in a thousand ways."""
 _LONGEST_NAMES = 2048
 """Issuer and subject above this are only looked up as spelled: comparing them is work a stranger could ask for."""
+_CROWD = 16
+"""So many certificates with one serial are read before anybody asks."""
 _comparable = lru_cache(maxsize=4096)(comparable)
 
 
@@ -60,35 +61,63 @@ class _Answer:
 class TvsIndex:
     """Answers to every question about the certificates of one cluster, as of ``version`` of its stores."""
 
-    __slots__ = ("_by_der", "_by_key", "_by_named_key", "_by_spelling", "_met", "version")
+    __slots__ = ("_by_serial", "_met", "_namesakes", "_roles", "ttl", "version")
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, version: int, ttl: int = DEFAULT_TTL) -> None:
         """Make an empty index; ``build`` makes a useful one."""
         self.version = version
-        self._by_der: dict[bytes, _Answer] = {}
-        self._by_spelling: dict[tuple[bytes, str, str], _Answer] = {}
-        self._by_named_key: dict[tuple[bytes, str, str], _Answer] = {}
-        self._by_key: dict[Key, _Answer] = {}
+        self.ttl = ttl
+        self._roles: dict[bytes, tuple[Role, ...]] = {}
+        self._by_serial: dict[bytes, tuple[bytes, ...]] = {}
+        self._namesakes: dict[bytes, _Namesakes] = {}
         self._met: dict[bytes, _Answer] = {}
 
     @classmethod
     def build(
         cls, entries: Iterable[tuple[Certificate, frozenset[Role]]], ttl: int = DEFAULT_TTL, version: int = 0
     ) -> Self:
-        """Work out the answers for certificates and the roles their stores give them.
+        """Take over certificates and the roles their stores give them.
 
         A certificate given several times has all its roles united; one without any role is still known, with
         status 0 and no role, as Unified CM answers for what is only in CallManager-trust. ``ttl`` is how many
         seconds a phone may keep an answer.
         """
-        index = cls(version)
-        # Where serial and issuer are shared, the certificate with more roles is the likelier one meant.
-        for certificate, roles in sorted(_united(entries).items(), key=lambda entry: -len(entry[1])):
-            index._add(certificate, tuple(sorted(roles)), ttl)
+        united: dict[bytes, frozenset[Role]] = {}
+        for certificate, roles in entries:
+            united[certificate.der] = united.get(certificate.der, frozenset()) | roles
+        return cls.of(united, ttl, version)
+
+    @classmethod
+    def of(cls, roles: Mapping[bytes, frozenset[Role]], ttl: int = DEFAULT_TTL, version: int = 0) -> Self:
+        """Make an index of certificates in DER and the roles of each."""
+        return cls(version, ttl).changed(roles, version)
+
+    def changed(self, roles: Mapping[bytes, frozenset[Role] | None], version: int) -> Self:
+        """Make an index of this one and of what changed: certificates in DER, None for those known no longer."""
+        index = copy(self)
+        index.version = version
+        index._take(roles)  # noqa: SLF001 -- its own kind
         return index
 
+    def __copy__(self) -> Self:
+        index = type(self)(self.version, self.ttl)
+        index._roles, index._by_serial = self._roles.copy(), self._by_serial.copy()  # noqa: SLF001 -- its own kind
+        index._namesakes = self._namesakes.copy()  # noqa: SLF001 -- same
+        return index
+
+    def _take(self, changes: Mapping[bytes, frozenset[Role] | None]) -> None:
+        moved: dict[bytes, list[bytes]] = {}
+        for der, given in changes.items():
+            if given is None:
+                self._roles.pop(der, None)
+            else:
+                self._roles[der] = _in_order(given)
+            moved.setdefault(serial_of(der), []).append(der)
+        for serial, ders in moved.items():
+            self._share(serial, (*self._by_serial.pop(serial, ()), *ders))
+
     def __len__(self) -> int:
-        return len(self._by_der)
+        return len(self._roles)
 
     def reply(self, message: bytes) -> bytes:
         """Answer one whole request; raise ``TvsMalformedError`` for what is no request.
@@ -106,7 +135,8 @@ class TvsIndex:
         request = parse_message(message)
         match request:
             case CertificateVerificationRequest(certificate=der):
-                return self._by_der.get(der, _UNKNOWN_VERIFICATION)
+                roles = self._roles.get(der)
+                return _UNKNOWN_VERIFICATION if roles is None else _verified(roles, self.ttl)
             case CertificateQueryRequest():
                 return self._find(request)
         raise TvsMalformedError(f"command {request.command.value} at offset 2 is an answer, not a request")
@@ -118,27 +148,62 @@ class TvsIndex:
             self._met.clear()
         self._met[question] = answer
 
-    def _add(self, certificate: Certificate, roles: tuple[Role, ...], ttl: int) -> None:
-        serial, issuer, subject = certificate.serial.lstrip(b"\0"), certificate.issuer, certificate.subject
-        verified, found = _verified(roles, ttl), _found(certificate.der, roles, ttl)
-        self._by_der[certificate.der] = verified
-        self._by_spelling.setdefault((serial, issuer, subject), found)
-        self._by_named_key.setdefault((serial, _comparable(issuer), _comparable(subject)), found)
-        self._by_key.setdefault((serial, _comparable(issuer)), found)
+    def _share(self, serial: bytes, ders: Iterable[bytes]) -> None:
+        """Note who has a serial. Those of a crowd are read now: that takes too long for an event loop."""
+        self._namesakes.pop(serial, None)
+        sharing = tuple(der for der in dict.fromkeys(ders) if der in self._roles)
+        if sharing:
+            self._by_serial[serial] = sharing
+        if len(sharing) > _CROWD:
+            self._namesakes[serial] = self._read(sharing)
 
     def _find(self, request: CertificateQueryRequest) -> _Answer:
-        """Look up by spelling, then by names compared, then without the subject, as Unified CM does."""
         serial = request.serial.lstrip(b"\0")
-        found = self._by_spelling.get((serial, request.issuer, request.subject))
+        namesakes = self._namesakes.get(serial)
+        if namesakes is None:
+            sharing = self._by_serial.get(serial)
+            if sharing is None:
+                return _UNKNOWN_QUERY
+            namesakes = self._namesakes[serial] = self._read(sharing)
+        return namesakes.find(request.issuer, request.subject)
+
+    def _read(self, ders: Iterable[bytes]) -> "_Namesakes":
+        # Where serial and issuer are shared, the certificate with more roles is the likelier one meant; all nodes
+        # answer alike, however they came by what they know.
+        likely = sorted(ders, key=lambda der: (-len(self._roles[der]), der))
+        return _Namesakes((Certificate.parse(der), _found(der, self._roles[der], self.ttl)) for der in likely)
+
+
+class _Namesakes:
+    """The certificates that share a serial, and the answers about them."""
+
+    __slots__ = ("_by_issuer", "_by_name", "_by_spelling")
+
+    def __init__(self, entries: Iterable[tuple[Certificate, _Answer]]) -> None:
+        self._by_spelling: dict[tuple[str, str], _Answer] = {}
+        self._by_name: dict[tuple[str, str], _Answer] = {}
+        self._by_issuer: dict[str, _Answer] = {}
+        for certificate, answer in entries:
+            issuer, subject = certificate.issuer, certificate.subject
+            self._by_spelling.setdefault((issuer, subject), answer)
+            self._by_name.setdefault((_comparable(issuer), _comparable(subject)), answer)
+            self._by_issuer.setdefault(_comparable(issuer), answer)
+
+    def find(self, issuer: str, subject: str) -> _Answer:
+        """Look up by spelling, then by names compared, then without the subject, as Unified CM does.
+
+        Unified CM goes by serial and issuer alone (phone-trust 3.5).
+        """
+        found = self._by_spelling.get((issuer, subject))
         if found is not None:
             return found
-        if len(request.issuer) + len(request.subject) > _LONGEST_NAMES:
+        if len(issuer) + len(subject) > _LONGEST_NAMES:
             return _UNKNOWN_QUERY
-        issuer = _comparable(request.issuer)
-        known = self._by_key.get((serial, issuer), _UNKNOWN_QUERY)
+        issuer = _comparable(issuer)
+        known = self._by_issuer.get(issuer, _UNKNOWN_QUERY)
         if known is _UNKNOWN_QUERY:
             return known
-        return self._by_named_key.get((serial, issuer, _comparable(request.subject)), known)
+        return self._by_name.get((issuer, _comparable(subject)), known)
 
 
 def _question_of(message: bytes) -> bytes:
@@ -155,11 +220,9 @@ def _question_of(message: bytes) -> bytes:
     return message[_COMMAND] + message[_DEVICE_AT + (message[11] << 8 | message[12]) :]
 
 
-def _united(entries: Iterable[tuple[Certificate, frozenset[Role]]]) -> dict[Certificate, frozenset[Role]]:
-    united: dict[Certificate, frozenset[Role]] = {}
-    for certificate, roles in entries:
-        united[certificate] = united.get(certificate, frozenset()) | roles
-    return united
+@lru_cache(maxsize=256)
+def _in_order(roles: frozenset[Role]) -> tuple[Role, ...]:
+    return tuple(sorted(roles))
 
 
 @lru_cache(maxsize=256)
