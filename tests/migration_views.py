@@ -14,6 +14,7 @@ from certferry.phone.trust import Signer
 from certferry.serve.snapshot import trusted_certificates
 from certferry.trust.list_check import Check
 from certferry.trust.purpose import Purpose
+from certferry.wire.certificate import Certificate
 from certferry.wire.signed_file import sign_file
 from certferry.wire.tvs import Status
 from conftest import CLUSTER_BORN
