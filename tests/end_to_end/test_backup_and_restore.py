@@ -7,7 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -360,10 +360,15 @@ def test_a_backup_of_an_earlier_schema_is_upgraded_as_it_is_restored(
     there = location(tmp_path / "there")
     done = restore(tmp_path / "backup", there, NOW, passphrase=lambda: PASSPHRASE)
     assert (done.header.schema, done.schema) == (1, schema.SCHEMA_VERSION)
-    assert digests(there) == digests(cluster.location)
+    assert of(made.rows, digests(there)) == of(made.rows, digests(cluster.location))
     with closing(Cluster.open(there.text)) as opened:
         opened.verify_audit()
         opened.sightings.registered()
+
+
+def of(tables: Iterable[str], found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is about some tables; those that the first certferry had not are empty after an upgrade."""
+    return {name: found[name] for name in tables if name in found}
 
 
 def test_a_backup_of_a_later_schema_is_refused(
@@ -395,10 +400,10 @@ def test_a_cluster_in_postgresql_comes_back_into_a_folder(cluster: Cluster, tmp_
 def test_an_earlier_schema_is_upgraded_into_postgresql(
     first_schema: ClusterLocation, cluster: Cluster, tmp_path: Path, postgres: Postgres
 ) -> None:
-    back_up(first_schema, tmp_path / "backup", NOW, passphrase=PASSPHRASE)
+    made = back_up(first_schema, tmp_path / "backup", NOW, passphrase=PASSPHRASE)
     server = ClusterLocation.parse(f"{postgres.url()}?seal_key={tmp_path / 'pg.key'}")
     restore(tmp_path / "backup", server, NOW, passphrase=lambda: PASSPHRASE)
-    assert digests(server) == digests(cluster.location)
+    assert of(made.rows, digests(server)) == of(made.rows, digests(cluster.location))
 
 
 # --- the commands
