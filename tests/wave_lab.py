@@ -16,8 +16,9 @@ from certferry.fleet.device import Device
 from certferry.fleet.resident import Happening, Patience, PhoneEvent, ResidentPhone
 from certferry.lab.lab import Lab, tftp_servers
 from certferry.lab.pair import import_all
+from certferry.migrate.waves.judging import Seen, has_moved
 from certferry.phone.flash import Flash
-from command_line import Ended
+from command_line import Ended, certferry
 
 PATIENCE = Patience(first=0.05, longest=0.3, goodbye=2)
 
@@ -60,9 +61,21 @@ class WaveLab:
         """Wait until ``cluster`` has registered every phone."""
         await self.until(lambda: len(cluster.sightings.registered()) >= len(self.phones))
 
+    async def all_home(self) -> None:
+        """Bring every phone back to the source, as by hand, and forget how often it was reset."""
+        self.point_to(self.source)
+        for device in self.phones.keys() - self._home():
+            self.phones[device].reset()
+        await self.until(lambda: self._home() == self.phones.keys())
+        self.resets.clear()
+
+    def _home(self) -> set[str]:
+        here, there = self.source.sightings.of(self.phones), self.destination.sightings.of(self.phones)
+        return {d for d in self.phones if not has_moved(Seen(None, here.get(d, {}), there.get(d, {})))}
+
     async def plan(self, *options: object) -> str:
         """Plan a migration of all phones; return its id."""
-        ended = await run("migrate", "plan", *self.ends, "--all", *options, "--json")
+        ended = await inside("migrate", "plan", *self.ends, "--all", *options, "--json")
         assert ended.code == 0, ended
         return str(ended.json["migration"])
 
@@ -73,10 +86,10 @@ class WaveLab:
 
 @asynccontextmanager
 async def wave_lab(
-    folder: Path, keys: KeySource, *, phones: int, secure: bool = False, nodes: int = 1
+    folder: Path, keys: KeySource, *, phones: int, secure: bool = False, nodes: int = 1, in_processes: bool = True
 ) -> AsyncIterator[WaveLab]:
     """Exchange the certificates, run the clusters, and let the phones register at the source."""
-    async with Lab(folder, keys=keys, in_processes=True) as lab:
+    async with Lab(folder, keys=keys, in_processes=in_processes) as lab:
         source = lab.create_cluster("source", "10.5.2", nodes=nodes, secure=secure)
         destination = lab.create_cluster("destination", "11.5.1", nodes=nodes, secure=secure)
         import_all(source, destination)
@@ -107,6 +120,11 @@ async def begin(*arguments: object) -> asyncio.subprocess.Process:
     words = [sys.executable, "-m", "certferry", *map(str, arguments)]
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+
+
+async def inside(*arguments: object) -> Ended:
+    """Run a command in a thread, which is faster than a process."""
+    return await asyncio.to_thread(certferry, *arguments)
 
 
 async def run(*arguments: object) -> Ended:

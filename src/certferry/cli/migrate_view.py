@@ -45,8 +45,8 @@ class LiveView:
 class LineView:
     """Prints each event at once, and how it stands each second while something changes."""
 
-    def __init__(self, write: Callable[[str], Any] = sys.stdout.write) -> None:
-        self._write = write
+    def __init__(self, write: Callable[[str], Any] | None = None) -> None:
+        self._write = write or sys.stdout.write
         self._next = 0.0
         self._last: dict[str, Any] = {}
 
