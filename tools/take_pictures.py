@@ -22,6 +22,11 @@ STEPS = (
     "bulk-full",
     "verification",
     "console",
+    "waves-plan",
+    "waves-planned",
+    "waves-running",
+    "waves-done",
+    "waves-phones",
 )
 
 

@@ -1,5 +1,6 @@
 """The pages in a real browser: the published procedure by clicks alone, and everything people do beside it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -10,13 +11,14 @@ import pytest
 from certferry.bulk.settings import SftpSettings
 from certferry.cluster.cluster import Cluster
 from certferry.fleet.device import Device
-from certferry.fleet.fleet import Fleet
+from certferry.fleet.resident import ResidentPhone
 from certferry.lab.keys import PooledKeys
 from certferry.lab.lab import Lab, tftp_servers
 from certferry.phone.flash import Flash
 from certferry.web.pages.language import Language
 from conftest import MakeCluster
 from openssh import needs_sshd, running_sshd
+from wave_lab import PATIENCE
 from web_browser import Desk, Publisher, Window, at_a_desk, needs_chromium, playwright, serving
 
 pytestmark = [needs_chromium, needs_sshd, pytest.mark.slow]
@@ -31,22 +33,38 @@ class Two:
     source: Publisher
     destination: Publisher
     sftp: SftpSettings
-    fleet: Fleet
+    option150: list[tuple[str, int]]
     desk: Desk
+
+    async def all_registered(self, cluster: Cluster) -> None:
+        """Wait until a cluster has registered every phone."""
+        async with asyncio.timeout(60):
+            while len(cluster.sightings.registered()) < PHONES:  # noqa: ASYNC110 -- other processes do it
+                await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
 async def two_clusters(folder: Path, keys: PooledKeys) -> AsyncIterator[Two]:
-    async with Lab(folder, keys=keys) as lab, running_sshd(folder) as ssh, at_a_desk() as desk:
+    async with Lab(folder, keys=keys, in_processes=True) as lab, running_sshd(folder) as ssh, at_a_desk() as desk:
         clusters = [lab.create_cluster(name, release, nodes=2, secure=True) for name, release in _RELEASES.items()]
         phones = lab.add_phones(clusters, PHONES)
         for cluster in clusters:
             await lab.start(cluster)
             _preset_key(cluster, ssh.settings)
-        fleet = Fleet(Device(phone.device, Flash(), model=phone.model) for phone in phones)
         here, there = clusters
-        async with serving(here, there) as source, serving(there, here) as destination:
-            yield Two(lab, source, destination, ssh.settings, fleet, desk)
+        option150 = list(tftp_servers(here))
+        residents = [
+            ResidentPhone(Device(phone.device, Flash(), model=phone.model), lambda: tuple(option150), patience=PATIENCE)
+            for phone in phones
+        ]
+        living = [asyncio.create_task(phone.run()) for phone in residents]
+        try:
+            async with serving(here, there) as source, serving(there, here) as destination:
+                yield Two(lab, source, destination, ssh.settings, option150, desk)
+        finally:
+            for task in living:
+                task.cancel()
+            await asyncio.gather(*living, return_exceptions=True)
 
 
 _RELEASES = {"source": "11.5.1", "destination": "14"}
@@ -93,7 +111,7 @@ async def test_phones_move_after_the_published_procedure_was_clicked_through(
     tmp_path: Path, key_pool: PooledKeys, language: Language
 ) -> None:
     async with two_clusters(tmp_path, key_pool) as two:
-        assert (await two.fleet.boot(tftp_servers(two.source.cluster))).registered == PHONES
+        await two.all_registered(two.source.cluster)
         source = await two.desk.window(two.source, language)
         destination = await two.desk.window(two.destination, language)
         for window in (source, destination):
@@ -115,8 +133,9 @@ async def test_phones_move_after_the_published_procedure_was_clicked_through(
         for cluster in (two.source.cluster, two.destination.cluster):
             await two.lab.settled(cluster)
         await verify(source)
+        await waves(source, two)
         await look_around(source)
-        assert (await two.fleet.boot(tftp_servers(two.destination.cluster))).registered == PHONES
+        await two.all_registered(two.destination.cluster)
 
 
 async def verify(window: Window) -> None:
@@ -134,12 +153,45 @@ async def verify(window: Window) -> None:
     await window.picture("console")
 
 
+async def waves(window: Window, two: Two) -> None:
+    """Plan waves, set option 150, start, and look on until every phone has moved."""
+    say, page = window.say, window.page
+    await page.get_by_role("link", name=say("waves.plan"), exact=True).click()
+    for name, value in (("canary", "1"), ("wave-size", "1"), ("between", "0"), ("pace", "2")):
+        await page.get_by_role("textbox", name=say(f"waves.{name}")).fill(value)
+    await window.picture("waves-plan")
+    await window.press("waves.do-plan")
+    await window.sees(say("waves.start-about"))
+    await window.press("waves.do-start")
+    await playwright.expect(page.get_by_role("checkbox", name=say("waves.option150"))).to_be_focused()
+    await window.sees(say("waves.confirm-option150"))
+    two.option150[:] = tftp_servers(two.destination.cluster)
+    await page.get_by_role("checkbox", name=say("waves.option150")).check()
+    await window.picture("waves-planned")
+    await window.press("waves.do-start")
+    await playwright.expect(page.locator("[data-migration]")).to_be_visible(timeout=60_000)
+    await window.picture("waves-running")
+    await playwright.expect(page.get_by_text(say("waves.now-done"))).to_be_visible(timeout=60_000)
+    await window.picture("waves-done")
+    assert await window.overflows() == []
+    await page.get_by_role("link", name=say("waves.all-phones"), exact=True).click()
+    await playwright.expect(page.locator("tbody .badge.pass")).to_have_count(PHONES)
+    await window.picture("waves-phones")
+    async with page.expect_download() as download:
+        await page.go_back()
+        await page.get_by_role("link", name=say("waves.report"), exact=True).click()
+    assert (await download.value).suggested_filename == "migration.html"
+
+
 TOUR = {
     "cluster": "/show/cluster",
     "phones": "/show/phones",
     "audit": "/show/audit?verified=1",
     "parameters": "/settings/parameters",
     "users": "/settings/users",
+    "tokens": "/settings/tokens",
+    "waves": "/migration/waves",
+    "waves-new": "/migration/waves/new",
     "certificates": "/security/certificates",
     "history": "/security/bulk/history",
     "trust-lists": "/security/trust-lists",

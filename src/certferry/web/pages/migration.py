@@ -24,7 +24,7 @@ from certferry.web.pages.checklist import Side, checklist
 from certferry.web.pages.drawing import draw, go, told, words_of
 from certferry.web.pages.forms import Form, read_form
 from certferry.web.pages.language import language_of
-from certferry.web.pages.sentences import Told, tell
+from certferry.web.pages.sentences import Told, tell, tell_side
 from certferry.web.security import CurrentUser, current_user
 from certferry.web.work import LookWish, start_look
 
@@ -138,6 +138,7 @@ async def show_job(request: Request, identifier: str) -> Response:
         matrices=matrices,
         limit=LISTED,
         column=lambda text: _column(request, text),
+        side=lambda text: tell_side(text, language_of(request)),
         cause=lambda check: _cause(request, check),
     )
 

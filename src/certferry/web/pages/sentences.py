@@ -41,7 +41,7 @@ def tell(sentence: str, language: Language) -> str:
         return sentence
     for pattern, translation in _patterns():
         if found := pattern.fullmatch(sentence):
-            return translation.format(**{name: _side(value) for name, value in found.groupdict().items()})
+            return translation.format(**{name: tell_side(value, language) for name, value in found.groupdict().items()})
     return sentence
 
 
@@ -65,8 +65,10 @@ def english_gaps(english: str) -> tuple[int, int]:
     return english.count("{"), -len(english)
 
 
-def _side(value: str) -> str:
+def tell_side(value: str, language: Language) -> str:
     """Tell which cluster of a migration is meant, where a value begins with it."""
+    if language == "en":
+        return value
     first, blank, rest = value.partition(" ")
     return f"{_SIDES.get(first, first)}{blank}{rest}"
 

@@ -46,6 +46,7 @@ if (watched) {
     const { step, done, total } = JSON.parse(event.data);
     if (total) { bar.max = total; bar.value = done; }
     told.textContent = `${watched.dataset.step} ${step}: ${done} / ${total}`;
+    if (step === watched.dataset.until) again();
   });
   const again = () => { events.close(); window.location.reload(); };
   events.addEventListener("end", again);
