@@ -45,6 +45,29 @@ def test_a_phone_that_the_destination_registered_last_has_moved() -> None:
     assert judge(PHONE, seen, PATIENCE, at(10)).at == at(9)
 
 
+def test_a_destination_whose_clock_is_behind_is_believed_of_a_phone_that_signed_off_at_the_source() -> None:
+    """It renewed at the source just before its reset, so by the clocks of both the source saw it last."""
+    seen = Seen(DONE, steps(registered=1, unregistered=2), steps(registered=-1))
+    assert state(seen, 5) == (PhoneState.MOVED, "")
+
+
+def test_an_old_registration_at_the_destination_that_never_ended_is_not_believed() -> None:
+    seen = Seen(DONE, steps(registered=-100, unregistered=2), steps(registered=-400))
+    assert state(seen, 5) == (PhoneState.RESET, "")
+
+
+def test_a_phone_that_came_back_is_seen_though_the_runner_s_clock_is_ahead_of_the_nodes() -> None:
+    behind = replace(DONE, taken_at=at(-4))
+    seen = Seen(behind, steps(unregistered=-3, registered=-1))
+    assert state(seen, 2) == (PhoneState.FAILED, WaveCode.CAME_BACK)
+
+
+def test_patience_ends_though_the_clock_of_the_node_is_an_hour_ahead() -> None:
+    ahead = replace(DONE, taken_at=at(3600))
+    assert state(Seen(ahead, BEFORE), 99) == (PhoneState.RESET, "")
+    assert state(Seen(ahead, BEFORE), 100) == (PhoneState.FAILED, WaveCode.STAYED)
+
+
 def test_a_phone_on_its_way_is_waited_for() -> None:
     assert state(Seen(DONE, steps(registered=-500, unregistered=2)), 99) == (PhoneState.RESET, "")
 

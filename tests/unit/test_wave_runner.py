@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from certferry.cluster.cluster import Cluster
+from certferry.cluster.database import DatabaseError, DatabaseForeignError
 from certferry.cluster.migrations import (
     Event,
+    Lease,
     Migration,
     MigrationLockedError,
     MigrationPhone,
     PhoneState,
+    Progress,
     State,
     Wanted,
 )
@@ -23,10 +26,12 @@ from certferry.cluster.resets import ResetOutcome
 from certferry.cluster.sightings import Sighting, Step
 from certferry.cluster.values import Phone
 from certferry.migrate.gather import Reach
+from certferry.migrate.waves.judging import Seen
 from certferry.migrate.waves.planning import Rules, Threshold
 from certferry.migrate.waves.running import MigrationStateError, Runner, Running
 from certferry.migrate.waves.sides import Sides, reset_id
 from certferry.migrate.waves.status import Status
+from certferry.migrate.waves.steering import Pause
 from conftest import MakeCluster
 
 PHONES = [Phone(f"SEP{number:012X}") for number in range(6)]
@@ -52,7 +57,7 @@ class Stage:
         cluster.sightings.note([Sighting(device, step, self.clock(), f"{cluster.name}-pub", "192.0.2.9", "3600 s")])
 
     def runner(self, watcher: Any = None) -> Runner:
-        return Runner(self.sides, "m1", watcher or self, Running(self.clock, 0.01, QUICK))
+        return Runner(self.sides, "m1", watcher or self, Running(self.clock, 0.01, QUICK, settle=0))
 
     def happened(self, event: Event) -> None:
         self.seen.append(event)
@@ -157,6 +162,75 @@ async def test_a_reset_asked_for_by_a_runner_that_was_killed_before_it_wrote_it_
     status = await stage.run()
     assert status.totals.moved == 6
     assert sorted(stage.told) == sorted(phone.device for phone in PHONES)
+
+
+async def test_what_a_killed_runner_asked_for_is_watched_to_its_end_before_a_pause(sides: Sides) -> None:
+    """It had no time to write the reset down, and the one that goes on is asked to pause at once."""
+    stage = Stage(sides)
+    device = PHONES[0].device
+    sides.source.resets.ask({reset_id("m1", device): device}, by="m1")
+    runner = stage.runner()
+    runner._begin([])
+    sides.source.migrations.want("m1", Wanted.PAUSE)
+    assert stage.states[0] == "reset"
+    assert runner._turn() is None
+    stage.moves(device)
+    end = runner._turn()
+    assert isinstance(end, Pause)
+    assert stage.states == ["moved", *["waiting"] * 5]
+
+
+async def test_a_database_that_is_away_for_a_while_is_waited_for(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, away, reasons = Stage(sides), [DatabaseError("it is restarted")] * 2, list[str]()
+    really = Sides.look_up
+
+    def look_up(self: Sides, migration: str, devices: Collection[str]) -> dict[str, Seen]:
+        if len(stage.told) >= 2 and away:
+            raise away.pop()
+        return really(self, migration, devices)
+
+    monkeypatch.setattr(Sides, "look_up", look_up)
+    monkeypatch.setattr(stage, "stands", lambda status: reasons.append(status().reason))
+    status = await stage.run()
+    assert (status.totals.moved, away) == (6, [])
+    assert "waiting for the database: it is restarted" in reasons
+    assert sorted(stage.told) == sorted(phone.device for phone in PHONES)
+
+
+@pytest.mark.parametrize(("error", "away"), [(DatabaseError, 0.0), (DatabaseForeignError, 600.0)])
+async def test_a_database_that_stays_away_or_is_another_ends_the_run(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch, error: type[DatabaseError], away: float
+) -> None:
+    def look_up(*_: object) -> dict[str, Seen]:
+        raise error("no")
+
+    monkeypatch.setattr(Sides, "look_up", look_up)
+    stage = Stage(sides)
+    with pytest.raises(error):
+        await Runner(sides, "m1", None, Running(stage.clock, 0.01, QUICK, away)).run()
+    assert sides.source.migrations.find().runner == ""
+
+
+async def test_failed_phones_are_not_looked_for_each_turn(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, looked = Stage(sides, stop_at=Threshold(number=9)), list[Collection[str]]()
+    sides.source.migrations.claim("m1", Lease("x", stage.clock()), stage.clock())
+    failed = MigrationPhone(PHONES[5].device, 2, PhoneState.FAILED, stage.clock(), stage.clock(), "wave.nowhere")
+    sides.source.migrations.record("m1", "x", Progress([failed]))
+    sides.source.migrations.release("m1", "x")
+    really = Sides.look_up
+
+    def look_up(self: Sides, migration: str, devices: Collection[str]) -> dict[str, Seen]:
+        looked.append(devices)
+        return really(self, migration, devices)
+
+    monkeypatch.setattr(Sides, "look_up", look_up)
+    runner = stage.runner()
+    runner._begin([])
+    for _ in range(4):
+        runner._turn()
+    stage.ahead = timedelta(seconds=6)
+    runner._turn()
+    assert [failed.device in devices for devices in looked] == [True, False, False, False, True]
 
 
 async def test_phones_that_are_there_already_are_not_reset(sides: Sides) -> None:

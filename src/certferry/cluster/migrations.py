@@ -212,11 +212,11 @@ class Migrations:
             connection.execute(_update(found).values(**row_of_lease(lease)))
             return found.wanted
 
-    def wanted(self, identifier: str) -> Wanted:
-        """Tell what is wanted of the runner; cheap."""
+    def wanted(self, identifier: str, runner: str | None = None) -> Wanted:
+        """Tell what is wanted of the runner; raises ``MigrationLockedError`` when it is ``runner`` no longer."""
         with self._database.read() as connection:
-            asked = select(_MIGRATION.c.wanted).where(_MIGRATION.c.id == identifier)
-            return Wanted(connection.execute(asked).scalar_one())
+            found = _read(connection, identifier) if runner is None else _held(connection, identifier, runner)
+            return found.wanted
 
     def record(self, identifier: str, runner: str, progress: Progress) -> None:
         """Write down what the runner did and saw; raises ``MigrationLockedError`` when it is the runner no longer."""

@@ -1,9 +1,11 @@
 """What became of one phone: decided from its reset request and from where both clusters saw it last.
 
-A phone has **moved** when the destination registered it later than the source did. It has **failed** when it left
-the source (it signed off, or asked either cluster for files or for TVS) and then registered at the source again;
-when it stayed registered at the source without ever leaving; or when it is nowhere. The last two take patience. A
-mere renewal of its registration at the source proves nothing: a phone with a call up resets after the call.
+A phone has **moved** when the destination registered it later than the source did; or when it signed off at the
+source, and the destination registered it at about its reset or later, as the clocks of two clusters may differ. It
+has **failed** when it left the source (it signed off, or asked either cluster for files or for TVS) and then
+registered at the source again; when it stayed registered at the source without ever leaving; or when it is nowhere.
+The last two take patience. A mere renewal of its registration at the source proves nothing: a phone with a call up
+resets after the call.
 
 A reset that a node took and never ended (the node was killed) may or may not have reached the phone. Nobody sends
 it again, so the phone is *uncertain* until it is seen, for twice the patience.
@@ -23,6 +25,8 @@ _LEFT_SOURCE = (Step.UNREGISTERED, Step.CTL, Step.ITL, Step.CONFIGURATION, Step.
 _CAME_TO_DESTINATION = (Step.CTL, Step.ITL, Step.CONFIGURATION, Step.REFUSED)
 
 
+CLOCKS = timedelta(seconds=30)
+"""So far apart the clocks of nodes and of the runner may be; within one cluster they agree far better."""
 DOUBT = timedelta(seconds=15)
 """A node that took a reset says within seconds how it ended; after this it is in doubt."""
 
@@ -59,17 +63,16 @@ class Verdict:
 
 def judge(phone: MigrationPhone, seen: Seen, patience: timedelta, now: datetime) -> Verdict:
     """Say what became of a phone that was reset, or that failed and may have come later."""
-    if is_at_destination(seen) or (has_moved(seen) and _is_after_reset(phone, seen)):
+    if is_at_destination(seen) or _changed_over(phone, seen) or (has_moved(seen) and _is_after_reset(phone, seen)):
         at = seen.destination[Step.REGISTERED].at
         return Verdict(PhoneState.MOVED, reason=_where(seen), withdraw=_is_open(seen.request), at=at)
     if phone.state.has_ended:
         return Verdict(phone.state, phone.code, phone.reason)
-    since = _since(phone, seen)
     if seen.request is not None and seen.request.outcome is ResetOutcome.ABSENT:
         return _failed(WaveCode.ABSENT, "no node of the source had it registered, so it was not reset")
-    if _came_back(seen, since):
+    if _came_back(seen, _told_to_reset(phone, seen)):
         return _failed(WaveCode.CAME_BACK, f"it came back to the source: {_told(seen.source[Step.REGISTERED])}")
-    return _by_patience(phone, seen, since, patience, now)
+    return _by_patience(phone, seen, _since(phone, seen, now), patience, now)
 
 
 def has_moved(seen: Seen) -> bool:
@@ -98,10 +101,26 @@ def _by_patience(phone: MigrationPhone, seen: Seen, since: datetime, patience: t
     return _failed(WaveCode.NOWHERE, f"it registered nowhere within {seconds}{_answer(seen.request)}")
 
 
-def _since(phone: MigrationPhone, seen: Seen) -> datetime:
-    """The moment from which a registration counts: when a node took the reset, else when it was asked for."""
+def _told_to_reset(phone: MigrationPhone, seen: Seen) -> datetime:
+    """Tell the moment from which a registration at the source counts, by the clock of the source's nodes if known."""
+    taken = seen.request.taken_at if seen.request else None
+    moment = taken or phone.reset_at
+    assert moment is not None  # noqa: S101 -- only phones that were reset are judged
+    return moment
+
+
+def _since(phone: MigrationPhone, seen: Seen, now: datetime) -> datetime:
+    """Tell the moment at which patience begins: when a node took the reset, unless its clock is ahead of ours."""
     moments = [phone.reset_at, seen.request.taken_at if seen.request else None]
-    return max(moment for moment in moments if moment is not None)
+    known = [moment for moment in moments if moment is not None]
+    return max((moment for moment in known if moment <= now), default=min(known))
+
+
+def _changed_over(phone: MigrationPhone, seen: Seen) -> bool:
+    """Whether the phone signed off at the source and is registered at the destination, each by its own clock."""
+    if phone.reset_at is None or not _is_registered(seen.destination) or _is_registered(seen.source):
+        return False
+    return seen.destination[Step.REGISTERED].at >= phone.reset_at - CLOCKS
 
 
 def _came_back(seen: Seen, since: datetime) -> bool:

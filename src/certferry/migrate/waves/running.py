@@ -4,11 +4,14 @@ Whatever kills it, another runner goes on from the database: ``resume``.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from certferry.cluster.database import DatabaseError
 from certferry.cluster.migrations import (
     TO_RUN,
     Event,
@@ -22,6 +25,7 @@ from certferry.cluster.migrations import (
     Wanted,
     lease_of,
 )
+from certferry.errors import Refusal
 from certferry.migrate.gather import Reach
 from certferry.migrate.waves import lease
 from certferry.migrate.waves.finding import FIRST, find_out
@@ -42,10 +46,15 @@ from certferry.migrate.waves.steering import (
     changes,
 )
 
-__all__ = ["TURN", "MigrationStateError", "Nobody", "Runner", "Running", "Watcher"]
+__all__ = ["AWAY", "TURN", "MigrationStateError", "Nobody", "Runner", "Running", "Watcher"]
 
 TURN = 0.25
 """Seconds between two turns."""
+LATE = timedelta(seconds=5)
+"""How often failed phones are looked for: there may be thousands, and few come late."""
+_RETRY = 0.5
+AWAY = 600.0
+"""Seconds that a database may be away before the runner gives up; another can go on from there."""
 
 
 class Watcher(Protocol):
@@ -72,11 +81,17 @@ class Nobody:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """How a runner works: its clock, its seconds between turns, and how patiently failures are looked into."""
+    """How a runner works: its clock, its seconds between turns, and how patiently failures are looked into.
+
+    ``away`` is for how many seconds it waits for a database, and ``settle`` how long nodes then have to tell what
+    they saw meanwhile.
+    """
 
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     turn: float = TURN
     reach: Reach | None = None
+    away: float = AWAY
+    settle: float = 3.0
 
 
 class Runner:
@@ -99,7 +114,8 @@ class Runner:
         self._lease = Lease(self._name, datetime.min.replace(tzinfo=UTC))
         self._migration: Migration | None = None
         self._steered = Steered(Rules(), {})
-        self._stopping = ""
+        self._stopping = self._away = ""
+        self._next_late = datetime.min.replace(tzinfo=UTC)
 
     @property
     def _ledger(self) -> Migrations:
@@ -108,7 +124,10 @@ class Runner:
     def status(self) -> Status:
         """Tell how the migration stands."""
         assert self._migration is not None  # noqa: S101 -- asked by watchers, who are told after the beginning
-        now, state = self._how.clock(), replace(self._migration, state=State.RUNNING, reason=self._stopping)
+        now, state = (
+            self._how.clock(),
+            replace(self._migration, state=State.RUNNING, reason=self._away or self._stopping),
+        )
         steered = replace(state, runner=self._name, runner_until=self._lease.until)
         return Status.of(steered, self._steered.phones.values(), now)
 
@@ -120,13 +139,14 @@ class Runner:
         """
         try:
             self._begin(events)
-            end = self._turn()
+            end = await self._patient_turn()
             while end is None:
                 await asyncio.sleep(self._how.turn)
-                end = self._turn()
+                end = await self._patient_turn()
             await self._end(end)
         finally:
-            self._ledger.release(self._id, self._name)
+            with suppress(DatabaseError):  # it is away: the lease runs out by itself
+                self._ledger.release(self._id, self._name)
         return Status.of(self._ledger.find(self._id), self._ledger.phones(self._id), self._how.clock())
 
     def _begin(self, events: Sequence[Event]) -> None:
@@ -142,11 +162,38 @@ class Runner:
         self._steered = Steered.of(Rules.of_json(found.plan), phones, *counted_from)
         for event in (*events, mine):
             self._watcher.happened(event)
+        self._take_up_asked()
+
+    def _take_up_asked(self) -> None:
+        """Watch the phones that a killed runner asked to reset and had no time to write down."""
+        waiting = {reset_id(self._id, phone.device): phone for phone in self._steered.next_up}
+        asked = self._sides.source.resets.find(waiting)
+        found = [replace(waiting[key], state=PhoneState.RESET, reset_at=each.asked_at) for key, each in asked.items()]
+        if found:
+            self._record(Progress(tuple(found)))
+            self._steered = self._steered.after([Mark(phone) for phone in found], self._how.clock())
+
+    async def _patient_turn(self) -> Pause | Finish | None:
+        """Take a turn; one that a database broke off is taken again when it is back. Each step may be done twice."""
+        given_up = time.monotonic() + self._how.away
+        while True:
+            try:
+                if self._away:
+                    self._stay(self._how.clock())
+                    await asyncio.sleep(self._how.settle)
+                    self._away = ""
+                return self._turn()
+            except DatabaseError as error:
+                if type(error) is not DatabaseError or time.monotonic() > given_up:
+                    raise
+                self._away = f"waiting for the database: {error.sentence}"
+            self._watcher.stands(self.status)
+            await asyncio.sleep(max(self._how.turn, _RETRY))
 
     def _turn(self) -> Pause | Finish | None:
         now = self._how.clock()
         wanted = self._stay(now)
-        seen = self._sides.look_up(self._id, self._steered.watched(now))
+        seen = self._sides.look_up(self._id, self._steered.watched(now, failed=self._is_time_for_late(now)))
         actions = advance(self._steered, Observations(seen, wanted is Wanted.PAUSE), now)
         self._do(actions)
         self._write(actions, now)
@@ -154,10 +201,17 @@ class Runner:
         self._watcher.stands(self.status)
         return next((action for action in actions if isinstance(action, Pause | Finish)), None)
 
+    def _is_time_for_late(self, now: datetime) -> bool:
+        """Whether failed phones are looked for: each few seconds, and before the end."""
+        if now < self._next_late and self._steered.under_way:
+            return False
+        self._next_late = now + LATE
+        return True
+
     def _stay(self, now: datetime) -> Wanted:
         """Hold the lease: nothing is done by a runner that slept so long that another took over."""
         if (self._lease.until - now).total_seconds() > lease.SECONDS * 2 / 3:
-            return self._ledger.wanted(self._id)
+            return self._ledger.wanted(self._id, self._name)
         self._lease = lease_of(self._name, now, lease.SECONDS)
         return self._ledger.renew(self._id, self._lease)
 
@@ -221,9 +275,10 @@ class Runner:
         self._steered = self._steered.after(marks, now)
 
     async def _hold_lease(self) -> None:
-        while True:
-            await asyncio.sleep(lease.SECONDS / 5)
-            self._stay(self._how.clock())
+        with suppress(Refusal):  # whoever lost the lease learns of it when it writes
+            while True:
+                await asyncio.sleep(lease.SECONDS / 5)
+                self._stay(self._how.clock())
 
 
 def _counted_from(events: Iterable[Event]) -> tuple[datetime, ...]:

@@ -144,9 +144,19 @@ class Steered:
         """Whether no phone of a wave was ever reset."""
         return all(phone.state is PhoneState.WAITING for phone in self.phones.values() if phone.wave == wave)
 
-    def watched(self, now: datetime) -> tuple[str, ...]:
-        """Tell which phones have to be looked up before ``advance``: under way, failed, and about to be reset."""
-        return tuple(phone.device for phone in (*self.under_way, *self.by_state[PhoneState.FAILED], *self.due(now)))
+    def watched(self, now: datetime, *, failed: bool = True) -> tuple[str, ...]:
+        """Tell which phones have to be looked up before ``advance``: under way, about to be reset, and ``failed``.
+
+        Those that failed may have come late; they need not be looked up each turn.
+        """
+        late = self.by_state[PhoneState.FAILED] if failed else ()
+        return tuple(phone.device for phone in (*self.under_way, *late, *self.due(now)))
+
+    @property
+    def next_up(self) -> tuple[MigrationPhone, ...]:
+        """The phones that wait in the wave under way or next."""
+        wave = self.wave
+        return tuple(phone for phone in self.by_state[PhoneState.WAITING] if phone.wave == wave)
 
     def after(self, actions: Iterable[Action], now: datetime) -> "Steered":
         """Tell how the migration stands when ``actions`` are done."""
