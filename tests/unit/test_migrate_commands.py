@@ -99,6 +99,16 @@ def test_phones_the_destination_does_not_know_are_refused_or_left_out(ends: Ends
     assert ends.plan("--all", "--skip-unknown").json["left_out"] == [PHONES[0].device]
 
 
+def test_phones_that_are_other_phones_at_the_destination_are_told(ends: Ends) -> None:
+    first, second = PHONES[0], PHONES[1]
+    ends.destination.remove_phones([first.device, second.device])
+    ends.destination.add_phones([replace(first, model="8845"), replace(second, model=f"CP-{second.model}")])
+    assert ends.plan("--all").json["unlike"] == [first.device]
+    told = certferry("migrate", "plan", *ends.both, "--all")
+    assert "1 phones have another model or security profile at the destination, and may not" in told.stderr
+    assert f"{first.device}\n" in told.stderr
+
+
 def test_both_clusters_have_to_be_named_to_plan(ends: Ends) -> None:
     assert certferry("migrate", "plan", *ends.here, "--all", "--json").error["code"] == "cli.cluster-unnamed"
     assert certferry("migrate", "status", "--json").error["code"] == "cli.cluster-unnamed"

@@ -29,6 +29,8 @@ from certferry.migrate.waves.sides import Sides
 from certferry.migrate.waves.status import WaveStatus, count_waves
 
 DEFAULTS = Rules()
+SHOWN = 10
+"""Devices named in a warning."""
 _AS_FIRST = "As for plan; else as in the first migration."
 CanaryOption = Annotated[
     int | None, typer.Option("--canary", min=0, help="Phones that go first, of every kind; else 5, or 1 in 100.")
@@ -151,12 +153,10 @@ def _make(
     settings = {**rules.to_json(), "wave_size": size, **(more or {})}
     identifier = f"{now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     made = sides.source.migrations.create(identifier, place_of(sides.destination), settings, phones)
-    _tell(out, made, phones, chosen.left_out, sides)
+    _tell(out, made, phones, chosen, sides)
 
 
-def _tell(
-    out: Output, made: Migration, phones: Sequence[MigrationPhone], left_out: Sequence[str], sides: Sides
-) -> None:
+def _tell(out: Output, made: Migration, phones: Sequence[MigrationPhone], chosen: Chosen, sides: Sides) -> None:
     waves = count_waves(phones)
     out.data(
         {
@@ -167,7 +167,8 @@ def _tell(
             "settings": made.plan,
             "waves": [wave.to_json() for wave in waves],
             "phones": [{"device": phone.device, "wave": phone.wave} for phone in phones],
-            "left_out": list(left_out),
+            "left_out": list(chosen.left_out),
+            "unlike": list(chosen.unlike),
         }
     )
     out.text(f"Migration {made.id}: {len(phones)} phones in {len(waves)} waves, {_duration(waves, made.plan)}")
@@ -175,9 +176,15 @@ def _tell(
     canaries = [phone.device for phone in phones if phone.wave == 0]
     if canaries:
         out.text(f"Canaries: {', '.join(canaries[:20])}{' ...' if len(canaries) > 20 else ''}")  # noqa: PLR2004 -- a line
-    if left_out:
-        out.warn(f"{len(left_out)} phones that the destination does not know are left out: {', '.join(left_out[:10])}")
+    _warn(out, chosen.left_out, "that the destination does not know are left out")
+    _warn(out, chosen.unlike, "have another model or security profile at the destination, and may not register there")
     out.say(f"Start it with: certferry migrate start {made.id} --source {place_of(sides.source)}")
+
+
+def _warn(out: Output, devices: Sequence[str], what: str) -> None:
+    if devices:
+        more = ", ..." if len(devices) > SHOWN else ""
+        out.warn(f"{len(devices)} phones {what}: {', '.join(devices[:SHOWN])}{more}")
 
 
 def _duration(waves: Sequence[WaveStatus], plan: Mapping[str, Any]) -> str:

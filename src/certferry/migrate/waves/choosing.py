@@ -49,10 +49,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The phones that migrate, and those left out because the destination does not know them."""
+    """The phones that migrate, and those left out because the destination does not know them.
+
+    Those ``unlike`` have another model at the destination, or another profile there: they may not register.
+    """
 
     phones: tuple[Phone, ...]
     left_out: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
 
 
 def choose(choice: Choice, source: Iterable[Phone], destination: Iterable[Phone]) -> Chosen:
@@ -60,7 +64,7 @@ def choose(choice: Choice, source: Iterable[Phone], destination: Iterable[Phone]
 
     Raises ``NothingChosenError``, ``PhoneNotAtSourceError``, ``PhoneNotAtDestinationError``.
     """
-    known_there = {phone.device for phone in destination}
+    known_there = {phone.device: phone for phone in destination}
     wanted = share(_wanted(choice, list(source)), choice.percent)
     unknown = tuple(phone.device for phone in wanted if phone.device not in known_there)
     if unknown and not choice.skip_unknown:
@@ -68,7 +72,8 @@ def choose(choice: Choice, source: Iterable[Phone], destination: Iterable[Phone]
     phones = tuple(phone for phone in wanted if phone.device in known_there)
     if not phones:
         raise NothingChosenError("no phone was chosen")
-    return Chosen(phones, unknown)
+    unlike = tuple(phone.device for phone in phones if _kind(phone) != _kind(known_there[phone.device]))
+    return Chosen(phones, unknown, unlike)
 
 
 def share(phones: Sequence[Phone], percent: int) -> list[Phone]:
@@ -76,6 +81,10 @@ def share(phones: Sequence[Phone], percent: int) -> list[Phone]:
     count = -(-len(phones) * percent // 100)
     drawn = {phone.device for phone in sorted(phones, key=_lot)[:count]}
     return [phone for phone in phones if phone.device in drawn]
+
+
+def _kind(phone: Phone) -> tuple[str, bool]:
+    return phone.model.upper().removeprefix("CP-"), phone.secure
 
 
 def _lot(phone: Phone) -> bytes:
