@@ -4,13 +4,26 @@ How a phone's lists compare with those served is said by the same rule as in ``l
 one status can be looked for among 40,000 phones.
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Row, Select, and_, case, func, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    and_,
+    case,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+)
 
 from certferry.cluster import schema
 from certferry.cluster.database import Database
@@ -21,7 +34,7 @@ from certferry.cluster.values import Phone
 MATCH, MISMATCH, NOT_INSTALLED, UNKNOWN = "match", "mismatch", "not installed", "unknown"
 STATUSES = (MISMATCH, NOT_INSTALLED, MATCH, UNKNOWN)
 PHONE_SORTS = ("device", "model", "group", "status", "registered")
-LONGEST_REGISTRATION = timedelta(days=1)
+EVER = timedelta(days=3650)
 _PHONE, _HELD = schema.phone, schema.held_list
 _CAME, _LEFT = schema.sighting.alias("came"), schema.sighting.alias("gone")
 
@@ -102,22 +115,24 @@ class PhoneSearch:
 
     def registered(self) -> Mapping[str, int]:
         """How many phones are registered now, by node."""
-        return Counter(node for _, node in self._registered())
+        with self._database.read() as connection:
+            asked = self._registered(connection, _CAME.c.node, func.count()).group_by(_CAME.c.node)
+            return {row[0]: row[1] for row in connection.execute(asked)}
 
     def registered_devices(self) -> frozenset[str]:
         """The phones that are registered now."""
-        return frozenset(device for device, _ in self._registered())
-
-    def _registered(self) -> list[tuple[str, str]]:
-        joined = _CAME.outerjoin(_LEFT, and_(_LEFT.c.device == _CAME.c.device, _LEFT.c.step == Step.UNREGISTERED.value))
-        left = _LEFT.c.node.label("left_node"), _LEFT.c.at.label("left_at")
-        columns = _CAME.c.device, _CAME.c.node, _CAME.c.at, _CAME.c.detail, *left
-        asked = select(*columns).select_from(joined).where(_CAME.c.step == Step.REGISTERED.value)
-        # A registration that ran out long ago needs no further look: none lasts longer than a day.
-        now = self._clock()
-        asked = asked.where(_CAME.c.at > stamp(now - LONGEST_REGISTRATION))
         with self._database.read() as connection:
-            return [(row.device, row.node) for row in connection.execute(asked) if _lasts(row, now)]
+            return frozenset(connection.scalars(self._registered(connection, _CAME.c.device)))
+
+    def _registered(self, connection: Connection, *columns: ColumnElement[Any]) -> Select[Any]:
+        """Ask for registrations that last: how long each does stands in its detail, of which there are few."""
+        came = _CAME.c.step == Step.REGISTERED.value
+        details = connection.scalars(select(_CAME.c.detail).where(came).distinct()).all()
+        now = self._clock()
+        lasting = [and_(_CAME.c.detail == each, _CAME.c.at >= stamp(now - _life(each))) for each in details]
+        joined = _CAME.outerjoin(_LEFT, and_(_LEFT.c.device == _CAME.c.device, _LEFT.c.step == Step.UNREGISTERED.value))
+        left = and_(_LEFT.c.device.is_not(None), _LEFT.c.node == _CAME.c.node, _LEFT.c.at >= _CAME.c.at)
+        return select(*columns).select_from(joined).where(came, or_(false(), *lasting), not_(left))
 
     def holders(self) -> Mapping[tuple[str, str], int]:
         """How many phones said they hold which list, by kind and SHA-1 (empty: not installed)."""
@@ -196,8 +211,13 @@ def _lasts(row: Any, now: datetime) -> bool:
     """Whether the last registration neither ended nor ran out, as ``Sightings.registered`` says it."""
     if row.at is None or (row.left_at is not None and row.left_node == row.node and row.left_at >= row.at):
         return False
-    seconds = row.detail.partition(" ")[0]
-    return not seconds.isdecimal() or now <= datetime.fromisoformat(row.at) + timedelta(seconds=int(seconds)) + GRACE
+    return now <= datetime.fromisoformat(row.at) + _life(row.detail)
+
+
+def _life(detail: str) -> timedelta:
+    """How long a registration counts, as its detail begins with its seconds."""
+    seconds = detail.partition(" ")[0]
+    return timedelta(seconds=int(seconds)) + GRACE if seconds.isdecimal() else EVER
 
 
 def _moment(text: str | None) -> datetime | None:

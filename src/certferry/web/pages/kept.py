@@ -46,5 +46,15 @@ class Holdings:
         return cls(frozenset((entry.store, entry.certificate.sha256) for entry in entries), foreign)
 
 
+Vouched = dict[tuple[str, bytes], bool]
+
+
+def _nothing_asked(_cluster: Cluster) -> Vouched:
+    return {}
+
+
+VOUCHED = Kept(_nothing_asked)
+"""Whether a cluster's TVS takes a signer, by subject and serial: what was asked since its last change."""
+
 HOLDINGS = Kept(Holdings.of)
 """What the trust stores of a cluster hold."""

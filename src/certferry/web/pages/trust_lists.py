@@ -17,6 +17,7 @@ from certferry.trust.purpose import Store
 from certferry.web.context import WebContext, context_of
 from certferry.web.pages.certificate_list import moment
 from certferry.web.pages.drawing import draw, go
+from certferry.web.pages.kept import VOUCHED
 from certferry.web.security import current_user
 from certferry.web.views import served_digests
 from certferry.wire.roles import role_text
@@ -116,17 +117,11 @@ def _lists(cluster: Cluster, clusters: list[Cluster]) -> Iterator[ShownList]:
     wanted: list[tuple[Literal["CTL", "ITL"], str]] = [("CTL", CLUSTER)]
     wanted += [("ITL", node.name) for node in cluster.tftp_nodes()]
     others, holders = [each for each in clusters if each.name != cluster.name], cluster.phone_search.holders()
-    asked: dict[tuple[str, str, bytes], bool] = {}
     for kind, node in wanted:
         data = cluster.trust_list(kind, None if node == CLUSTER else node)
         if data:
             parsed = TrustList.parse(data)
-            for other in others:
-                key = (other.name, parsed.header.subject, parsed.header.serial)
-                asked[key] = asked[key] if key in asked else _vouches(other, parsed)
-            vouched = tuple(
-                (each.name, asked[each.name, parsed.header.subject, parsed.header.serial]) for each in others
-            )
+            vouched = tuple((each.name, _vouches(each, parsed)) for each in others)
             yield ShownList(kind, node, data, parsed, vouched, holders.get((kind, _sha1(data)), 0))
 
 
@@ -137,6 +132,14 @@ def _sha1(data: bytes) -> str:
 
 def _vouches(cluster: Cluster, trust_list: TrustList) -> bool:
     """Whether a cluster's TVS takes the signer as one of trust lists: its certificate is in Phone-SAST-trust."""
+    header, asked = trust_list.header, VOUCHED.of(cluster)
+    signer = header.subject, header.serial
+    if signer not in asked:
+        asked[signer] = _holds_signer(cluster, trust_list)
+    return asked[signer]
+
+
+def _holds_signer(cluster: Cluster, trust_list: TrustList) -> bool:
     header = trust_list.header
     query = TrustQuery(Store.PHONE_SAST_TRUST, text=header.serial.hex().upper())
     return any(line.subject == header.subject for line in cluster.find_trust(query).items)
