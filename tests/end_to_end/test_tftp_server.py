@@ -253,6 +253,50 @@ async def test_ports_are_used_again_and_late_packets_of_earlier_peers_change_not
         assert (await receive(phone))[0] == Data(2, b"I" * 512)
 
 
+async def test_what_an_earlier_peer_sends_as_its_port_is_used_again_does_not_end_the_next_transfer(
+    serve: ServerMaker,
+) -> None:
+    server = await serve(timeout=30)
+    with ExitStack() as stack:
+        earlier: list[tuple[socket.socket, tuple[str, int]]] = []
+        for _ in range(65):
+            phone = stack.enter_context(udp())
+            _, transfer = await ask(server, phone, ReadRequest("empty.txt").encode())
+            phone.sendto(Ack(1).encode(), transfer)
+            earlier.append((phone, transfer))
+            await until(lambda: server.counters.in_progress == 0)
+        late = stack.enter_context(udp())
+        late.sendto(ReadRequest("ITLFile.tlv").encode(), server.address)
+        for phone, transfer in earlier:  # the service has not had its turn yet
+            for _ in range(3):
+                phone.sendto(ErrorPacket(0, "late").encode(), transfer)
+        _, transfer = await receive(late)
+        assert transfer in [port for _, port in earlier]
+        late.sendto(Ack(1).encode(), transfer)
+        assert (await receive(late))[0] == Data(2, b"I" * 512)
+
+
+async def test_a_peer_that_floods_its_transfer_and_asks_again_stalls_nobody(
+    serve: ServerMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve()
+    request = ReadRequest("ITLFile.tlv").encode()
+    taken: list[object] = []
+
+    def always_another(port: object, now: float) -> bool:
+        taken.append((port, now))
+        assert len(taken) < 10_000
+        return True
+
+    with udp() as phone:
+        await ask(server, phone, request)
+        monkeypatch.setattr(server._transfers, "_take_packet", always_another)
+        phone.sendto(request, server.address)
+        await until(lambda: bool(taken))
+        monkeypatch.undo()
+    assert len(taken) < 1000
+
+
 async def test_a_port_whose_last_peer_is_gone_serves_the_next_at_once(serve: ServerMaker) -> None:
     server = await serve(timeout=30)
     for _ in range(200):

@@ -4,8 +4,8 @@ A transfer's socket is connected to its peer, so the kernel itself turns away pa
 and reports a peer that is gone (ICMP port unreachable). Two things make it cheap. All sockets are in an epoll of their
 own, and only that one is registered in the event loop, which therefore wakes once for many packets. And a socket that
 has done its work is connected to another peer later, which costs a fourth of opening, binding and closing one; the one
-that rested longest is taken, after at least 64 others. Packets that come late meanwhile are read and dropped. Should
-one still slip through, the lock-step takes it for an acknowledgment at worst, and what that skips the peer misses.
+that rested longest is taken, after at least 64 others. Packets that came late meanwhile are read and dropped, the last
+of them when it is connected already: the kernel takes no more from the peer before.
 """
 
 import asyncio
@@ -24,6 +24,9 @@ _EVENTS_EACH_POLL = 128
 _POLLS_EACH_WAKE = 4
 _LEAST_RESTING = 64
 _MOST_RESTING = 1024
+_MOST_LATE = 1024
+"""Packets dropped of a port that is taken again; the kernel keeps fewer."""
+_MOST_CAUGHT_UP = 64
 _SWEEP = 0.1
 _WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 -- told apart, not bound
 
@@ -118,7 +121,17 @@ class TransferPorts:
         except OSError:
             self._shut(port)
             raise
+        self._drop_late(port)
         return port
+
+    def _drop_late(self, port: TransferPort) -> None:
+        for _ in range(_MOST_LATE):
+            try:
+                port.receive(_ANSWER)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # the last packet to the peer before was refused
 
     def _open(self, peer: Peer) -> TransferPort:
         sock = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -138,10 +151,11 @@ class TransferPorts:
         port.socket.close()
 
     def catch_up(self, port: TransferPort) -> None:
-        """Take what its peer has answered and was not read yet."""
+        """Take what its peer has answered and was not read yet; of one that floods it, not all."""
         now = self.now()
-        while port.session is not None and self._take_packet(port, now):
-            pass
+        for _ in range(_MOST_CAUGHT_UP):
+            if port.session is None or not self._take_packet(port, now):
+                return
 
     def _wake(self) -> None:
         """Answer all that came, and what came meanwhile: cheaper than to wake for it; then let others have the loop."""
