@@ -11,6 +11,7 @@ from certferry.cli.backup import PASSPHRASE_VARIABLE
 from certferry.cli.dhcp_kea import KEA_VARIABLE
 from certferry.cli.ending import TRACEBACK_VARIABLE
 from certferry.cli.exit_codes import ExitCode
+from certferry.cli.logs import LEVEL_VARIABLE
 from certferry.cli.options import CLUSTER_VARIABLE, ClusterOption, JsonOption, cluster_given, output
 from certferry.cli.output import Output
 from certferry.cli.passwords import SFTP_VARIABLE
@@ -22,6 +23,7 @@ from certferry.trust.list_check import Check
 VARIABLES = frozenset(
     {
         CLUSTER_VARIABLE,
+        LEVEL_VARIABLE,
         KEA_VARIABLE,
         KEY_VARIABLE,
         PASSPHRASE_VARIABLE,

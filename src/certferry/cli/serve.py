@@ -11,16 +11,20 @@ import typer
 import uvloop
 
 from certferry.cli.exit_codes import ExitCode
+from certferry.cli.logs import LogLevel, LogLevelOption, log_on_stderr
 from certferry.cli.options import ClusterOption, JsonOption, given, open_cluster, output
 from certferry.cli.output import Output
+from certferry.cli.serve_limits import MostFromOne, MostHttp, MostPhones, MostTvs, words_of
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.nodes import find_node
+from certferry.serve.http import CONNECTION_LIMIT
 from certferry.serve.inherited import inherited_sockets, take_over_from_parent
 from certferry.serve.limits import raise_file_limit
 from certferry.serve.node import Listening, ServeOptions
 from certferry.serve.notify import READY, STOPPING, notify
 from certferry.serve.ports import claim
 from certferry.serve.running import RunningCluster
+from certferry.serve.tvs import MOST_CONNECTIONS
 from certferry.serve.workers import Workers
 
 MOST_WORKERS = 64
@@ -39,6 +43,11 @@ def serve(
     until_eof: Annotated[
         bool, typer.Option("--until-eof", help="End when standard input closes, too: with whoever started it.")
     ] = False,
+    log_level: LogLevelOption = LogLevel.WARNING,
+    max_tvs: MostTvs = MOST_CONNECTIONS,
+    max_http: MostHttp = CONNECTION_LIMIT,
+    max_phones: MostPhones = None,
+    max_from_one_address: MostFromOne = None,
     worker: Annotated[str | None, typer.Option(hidden=True)] = None,
     cluster: ClusterOption = None,
     as_json: JsonOption = False,
@@ -47,7 +56,8 @@ def serve(
     out, names = output(as_json), node or []
     opened = open_cluster(cluster)
     raise_file_limit()
-    options = ServeOptions(allow_tls10=allow_tls10, reuse_port=worker is not None)
+    log_on_stderr(log_level)
+    options = ServeOptions(allow_tls10, worker is not None, max_phones, max_tvs, max_http, max_from_one_address)
     if worker is not None:
         take_over_from_parent()
         told = _WorkersCluster.open(opened.location.text)
@@ -56,7 +66,8 @@ def serve(
     elif workers == 1:
         uvloop.run(_serve(out, opened, names, options, until_eof=until_eof))
     else:
-        uvloop.run(_supervise(out, opened, names, options, workers, until_eof=until_eof))
+        words = ["--log-level", log_level, *words_of(options)]
+        uvloop.run(_supervise(out, opened, names, words, workers, until_eof=until_eof))
 
 
 async def _serve(
@@ -74,13 +85,12 @@ async def _serve(
 
 
 async def _supervise(
-    out: Output, cluster: Cluster, names: Sequence[str], options: ServeOptions, count: int, *, until_eof: bool
+    out: Output, cluster: Cluster, names: Sequence[str], options: Sequence[str], count: int, *, until_eof: bool
 ) -> None:
     stopped = _on_signals(until_eof=until_eof)
     chosen = [word for name in names for word in ("--node", name)]
-    tls = ["--allow-tls10"] if options.allow_tls10 else []
     place = cluster.location.text
-    command = [sys.executable, "-m", "certferry", "serve", "--cluster", place, "--json", *chosen, *tls]
+    command = [sys.executable, "-m", "certferry", "serve", "--cluster", place, "--json", *chosen, *options]
     workers = Workers(command, count, cluster.report_served, inherited_sockets().numbers)
     ready = await workers.start()
     try:

@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from certferry.cluster.values import Node, NodeRole, Phone, SecurityMode, Service
 from certferry.errors import Refusal
 from certferry.serve.files import FileLibrary
-from certferry.serve.http import HttpFileServer
+from certferry.serve.http import CONNECTION_LIMIT, HttpFileServer
 from certferry.serve.limits import places_for_phones
 from certferry.serve.registrar import Registrar
 from certferry.serve.signatures import Signatures
 from certferry.serve.snapshot import Credentials, Snapshot
 from certferry.serve.tftp import TftpServer
 from certferry.serve.tls import server_context, trust_clients
-from certferry.serve.tvs import TvsServer
+from certferry.serve.tvs import MOST_CONNECTIONS, MOST_FROM_ONE_ADDRESS, TvsServer
 from certferry.serve.watching import NodeWatch
 from certferry.trust.purpose import Purpose
 
@@ -54,12 +54,16 @@ class ServeOptions:
     """Settings of the services that are not the cluster's.
 
     Old TLS for old phones; several workers on one port; phones that a registrar keeps connected at most, None: as many
-    as the process may have files for.
+    as the process may have files for; connections to TVS and to HTTP, and those of both that one address may hold,
+    None: what is usual for each.
     """
 
     allow_tls10: bool = False
     reuse_port: bool = False
     most_phones: int | None = None
+    most_tvs: int = MOST_CONNECTIONS
+    most_http: int = CONNECTION_LIMIT
+    most_from_one_address: int | None = None
 
 
 class NodeServices:
@@ -85,12 +89,15 @@ class NodeServices:
         self.version = snapshot.version
 
     def _make_servers(self, snapshot: Snapshot) -> None:
-        roles, prepared, reuse_port = self.node.roles, self._prepared, self._options.reuse_port
+        roles, prepared, options = self.node.roles, self._prepared, self._options
+        reuse_port = options.reuse_port
         if NodeRole.TVS in roles:
             self._servers[Service.TVS] = TvsServer(
                 self._at(Service.TVS),
                 prepared.tvs_context,
                 snapshot.tvs_index,
+                max_connections=options.most_tvs,
+                max_from_one_address=options.most_from_one_address or MOST_FROM_ONE_ADDRESS,
                 reuse_port=reuse_port,
                 on_answered=self.watch.answered,
             )
@@ -99,7 +106,12 @@ class NodeServices:
                 self._at(Service.TFTP), self._library, reuse_port=reuse_port, on_served=self.watch.served_by_tftp
             )
             self._servers[Service.HTTP] = HttpFileServer(
-                self._at(Service.HTTP), self._library, reuse_port=reuse_port, on_served=self.watch.served_by_http
+                self._at(Service.HTTP),
+                self._library,
+                connection_limit=options.most_http,
+                limit_from_one_address=options.most_from_one_address,
+                reuse_port=reuse_port,
+                on_served=self.watch.served_by_http,
             )
         if NodeRole.CALLMANAGER in roles:
             self._servers[Service.SIP] = self._registrar(Service.SIP, None)

@@ -18,6 +18,7 @@ from certferry.wire.tvs import HEADER_SIZE, Status, frame_length
 _STATUS_AT = HEADER_SIZE + 3
 """Every reply begins with element 7, so its status stands here."""
 _VALID = int(Status.VALID)
+MOST_CONNECTIONS, MOST_FROM_ONE_ADDRESS = 8000, 6000
 LOG_SECONDS = 5.0
 """How long what happened is gathered for one line of the log."""
 
@@ -59,8 +60,8 @@ class TvsServer(ListeningServer):
         *,
         handshake_timeout: float = 10,
         request_timeout: float = 10,
-        max_connections: int = 8000,
-        max_from_one_address: int = 6000,
+        max_connections: int = MOST_CONNECTIONS,
+        max_from_one_address: int = MOST_FROM_ONE_ADDRESS,
         reuse_port: bool = False,
         on_answered: OnAnswered | None = None,
     ) -> None:
