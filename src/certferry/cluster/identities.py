@@ -9,6 +9,7 @@ from os import cpu_count
 from sqlalchemy import Connection, delete, select
 
 from certferry.cluster import schema
+from certferry.cluster.certificate_text import put_texts
 from certferry.cluster.issuing import KeySource, Organisation, PrivateKey, Request, key_bytes, key_of, self_signed
 from certferry.cluster.sealing import Seal
 from certferry.cluster.upserting import upsert
@@ -87,8 +88,10 @@ def generate(
 
 def store_certificates(connection: Connection, certificates: Iterable[Certificate]) -> None:
     """Write certificates that trust entries and identities will refer to; known ones stay."""
-    rows = [{"sha256": each.sha256, "der": each.der} for each in certificates]
+    stored = {each.sha256: each for each in certificates}.values()
+    rows = [{"sha256": each.sha256, "der": each.der} for each in stored]
     upsert(connection, schema.certificate, rows, keys=["sha256"])
+    put_texts(connection, stored)
 
 
 def put_identities(connection: Connection, seal: Seal, owned: Sequence[OwnCertificate]) -> None:

@@ -1,7 +1,8 @@
 """Searches that give one page at a time, done in the database: thousands of certificates and phones stay there.
 
 Subject, issuer, serial and validity stand inside a certificate's DER, where SQL sees nothing. They are copied into a
-table of their own when a search finds certificates that are not in it yet; that table can be lost without harm.
+table of their own as certificates are stored, or when a search finds some that are not in it yet; that table can be
+lost without harm.
 """
 
 import re
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, func, insert, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, Table, func, or_, select, true
 
 from certferry.cluster import schema
+from certferry.cluster.certificate_text import put_texts
 from certferry.cluster.database import Database
 from certferry.cluster.dialects import JsonLength, LikeAnyCase
 from certferry.cluster.values import OWN, Phone
@@ -155,24 +157,7 @@ class Searches:
         with self._database.write() as connection:
             table, text = schema.certificate, schema.certificate_text
             missing = select(table).where(table.c.sha256.not_in(select(text.c.sha256)))
-            rows = [_text_row(Certificate.parse(row.der)) for row in connection.execute(missing)]
-            if rows:
-                connection.execute(insert(text), rows)
-
-
-def _text_row(certificate: Certificate) -> dict[str, object]:
-    searched = certificate.subject, certificate.issuer, certificate.serial_hex, certificate.sha256
-    return {
-        "sha256": certificate.sha256,
-        "subject": certificate.subject,
-        "issuer": certificate.issuer,
-        "searched": "\n".join(dict.fromkeys(searched)),
-        "common_name": certificate.common_name,
-        "serial": certificate.serial_hex,
-        "not_before": certificate.not_before.isoformat(),
-        "not_after": certificate.not_after.isoformat(),
-        "key": f"{certificate.key_kind} {certificate.key_bits}",
-    }
+            put_texts(connection, (Certificate.parse(row.der) for row in connection.execute(missing).all()))
 
 
 def _find_trust(connection: Connection, query: TrustQuery, part: Slice) -> Found[TrustLine]:
