@@ -274,7 +274,7 @@ async def test_a_peer_gone_in_the_middle_of_its_reply_is_counted_as_aborted(
 async def test_who_was_served_what_is_told(serve: ServerMaker, connect: Connect) -> None:
     told: list[tuple[str, str]] = []
     server = await serve(on_served=lambda name, host: told.append((name, host)))
-    requests = b"GET /ITLFile.tlv HTTP/1.1\r\n\r\nGET /none HTTP/1.1\r\n\r\n"
+    requests = b"GET /ITLFile.tlv HTTP/1.1\r\n\r\nGET /none HTTP/1.1\r\n\r\nHEAD /ITLFile.tlv HTTP/1.1\r\n\r\n"
     await reply_to(await connect(server), requests + b"GET /empty.txt HTTP/1.0\r\n\r\n")
     assert told == [("/ITLFile.tlv", "127.0.0.1"), ("/empty.txt", "127.0.0.1")]
 

@@ -7,7 +7,7 @@ import select
 import socket
 import ssl
 import struct
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
@@ -208,6 +208,37 @@ def test_a_question_that_comes_with_the_end_of_the_handshake_is_answered(
     async def scenario() -> None:
         async with tvs(paper) as server:
             assert await asyncio.to_thread(asks_in_one_piece, server.address) == paper.found
+
+    run(scenario)
+
+
+def test_many_questions_in_one_record_are_all_answered_before_the_goodbye_behind_it(run: Run, paper: Paper) -> None:
+    def asks_and_says_goodbye(address: tuple[str, int]) -> bytes:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        phone = phone_context().wrap_bio(incoming, outgoing)
+        with connect(address) as peer:
+            while True:
+                try:
+                    phone.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    peer.sendall(outgoing.read())
+                    incoming.write(peer.recv(16384))
+            phone.write(paper.query.encode() * 40)
+            with pytest.raises(ssl.SSLWantReadError):
+                phone.unwrap()
+            peer.sendall(outgoing.read())
+            while piece := peer.recv(16384):
+                incoming.write(piece)
+        received = b""
+        with suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            while piece := phone.read(16384):
+                received += piece
+        return received
+
+    async def scenario() -> None:
+        async with tvs(paper) as server:
+            assert await asyncio.to_thread(asks_and_says_goodbye, server.address) == paper.found * 40
 
     run(scenario)
 

@@ -100,9 +100,9 @@ class HttpFileServer:
         return look_up(self._files, path)
 
     def served(self, path: str, host: str) -> None:
-        """Count a file that was sent whole."""
+        """Count a reply that was sent whole; ``path`` is empty when only the head was asked for."""
         self.counters.processed += 1
-        if self._on_served is not None:
+        if path and self._on_served is not None:
             self._on_served(path, host)
 
     def is_full_for(self, connection: Connection) -> bool:

@@ -166,7 +166,7 @@ class Connection:
             home.counters.not_found += 1
             head, body = _head(_NOT_FOUND, 0, close=close), b""
         else:
-            self._file = path
+            self._file = path if with_body else ""  # a head counts, and nobody was served the file
             head, body = _head(_FOUND, len(content), close=close), content if with_body else b""
         if close:
             self._state = _CLOSING

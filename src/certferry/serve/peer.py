@@ -213,6 +213,12 @@ class TlsPeer(Peer):
             self._tls.write(data)
             self._send(self._outgoing.read())
 
+    def resume_reading(self) -> None:
+        """Read again, first the records that came before reading was paused."""
+        super().resume_reading()
+        if self._incoming.pending and not self._closing:
+            self._take(b"")
+
     def get_extra_info(self, name: str) -> Any:
         """``ssl_object`` and ``peercert`` besides, as asyncio's transports tell them."""
         if name == "ssl_object":
@@ -239,7 +245,7 @@ class TlsPeer(Peer):
             self._conversation = self._home.converse(self)
 
     def _read_records(self, conversation: Conversation) -> None:
-        while self._incoming.pending and not self._closing:
+        while self._incoming.pending and self._reading and not self._closing:
             if plain := self._tls.read(PIECE):
                 conversation.data_received(plain)
             else:
