@@ -22,6 +22,7 @@ from certferry.errors import Refusal, UsageError
 from certferry.trust.import_rules import Incoming, PlannedChange, plan_import
 from certferry.trust.purpose import BulkType, Store
 from certferry.trust.store_rules import Action, HeldCertificate
+from certferry.wire.certificate import Certificate
 
 ACTION = "bulk import"
 """What the history and the audit log call an import."""
@@ -137,7 +138,8 @@ def apply(participant: Participant, made: ImportPlan) -> Imported:
     entries = participant.trust_entries()
     if _state(entries) != made.held:
         raise PlanOutdatedError(f"the trust stores of {participant.name} changed after the plan was made")
-    steps = [step for change in made.pending for step in _steps(change, entries)]
+    held = {(entry.store, entry.certificate): entry for entry in entries}
+    steps = [step for change in made.pending for step in _steps(change, held)]
     undo_id = participant.change_trust(steps, action=ACTION, details=_details(made)) if steps else None
     for cluster, fingerprint in made.signers.items():
         if fingerprint:
@@ -234,12 +236,12 @@ def _state(entries: Iterable[TrustEntry]) -> frozenset[tuple[Store, str, str]]:
     return frozenset((entry.store, entry.certificate.sha256, entry.origin) for entry in entries)
 
 
-def _steps(change: PlannedChange, entries: Iterable[TrustEntry]) -> list[TrustChange]:
+def _steps(change: PlannedChange, held: Mapping[tuple[Store, Certificate], TrustEntry]) -> list[TrustChange]:
     """Translate one planned change; only what came from the same cluster makes room for it."""
     gone = [
         TrustChange("remove", entry.store, entry.certificate, entry.origin, entry.description)
-        for entry in entries
-        if entry.store == change.store and entry.origin == change.from_cluster and entry.certificate in change.displaced
+        for displaced in change.displaced
+        if (entry := held.get((change.store, displaced))) and entry.origin == change.from_cluster
     ]
     return [*gone, TrustChange("add", change.store, change.certificate, change.from_cluster)]
 

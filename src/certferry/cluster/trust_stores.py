@@ -44,16 +44,25 @@ def read_entries(connection: Connection, store: Store | None = None) -> tuple[Tr
 def _read(connection: Connection, condition: ColumnElement[bool]) -> tuple[TrustEntry, ...]:
     table = schema.trust_entry
     query = select(table, schema.certificate.c.der).join(schema.certificate).order_by(table.c.store, table.c.id)
+    parsed = _ParsedOnce()
     return tuple(
         TrustEntry(
             Store(row.store),
-            Certificate.parse(row.der),
+            parsed[row.der],
             row.origin,
             datetime.fromisoformat(row.added_at),
             row.description,
         )
         for row in connection.execute(query.where(condition))
     )
+
+
+class _ParsedOnce(dict[bytes, Certificate]):
+    """Certificates by DER: most are in several stores."""
+
+    def __missing__(self, der: bytes) -> Certificate:
+        made = self[der] = Certificate.parse(der)
+        return made
 
 
 def _read_own(connection: Connection) -> tuple[TrustEntry, ...]:
