@@ -1,9 +1,10 @@
 """The connection a phone keeps: TLS inside it by hand, one context shared by phones that each have an LSC."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,51 @@ async def test_a_certificate_the_server_refuses_is_told_as_the_end_of_the_line(
         await asyncio.wait_for(heard.ended, 20)
         assert heard.data == b""
         line.close()
+
+
+async def test_sending_after_bytes_that_are_no_tls_fails_nobody_and_the_end_is_told(
+    secure: tuple[str, int], server_certificate: Certificate, lsc: Lsc
+) -> None:
+    heard = Heard()
+    context = lending_context([server_certificate])
+    line = await open_line(secure, heard, context=context, identity=lsc("SEP001122334455"), deadline=soon())
+    line.data_received(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    line.send(b"a renewal that is due just now")
+    assert "SSL" in await asyncio.wait_for(heard.ended, 20)
+
+
+async def test_a_server_that_ends_tls_and_leaves_tcp_open_is_gone(
+    server_certificate: Certificate, rsa_key: RSAPrivateKey
+) -> None:
+    def ends_tls(listening: socket.socket) -> None:
+        peer = listening.accept()[0]
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = server_context(server_certificate.pem, pem_of(rsa_key))
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                peer.sendall(outgoing.read())
+                incoming.write(peer.recv(16384))
+        with suppress(ssl.SSLWantReadError):
+            tls.unwrap()
+        peer.sendall(outgoing.read())
+        while peer.recv(16384):
+            pass
+        peer.close()
+
+    with socket.create_server(LOCAL) as listening:
+        serving = asyncio.create_task(asyncio.to_thread(ends_tls, listening))
+        heard = Heard()
+        context = lending_context([server_certificate])
+        line = await open_line(listening.getsockname(), heard, context=context, deadline=soon())
+        try:
+            assert "ended" in await asyncio.wait_for(heard.ended, 5)
+        finally:
+            line.close()
+            await serving
 
 
 async def test_after_closing_nothing_more_is_told() -> None:

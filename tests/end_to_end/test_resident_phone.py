@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from certferry.cluster.values import Phone
 from certferry.errors import Refusal
 from certferry.fleet.device import Device
-from certferry.fleet.resident import Happening, Patience, PhoneEvent, ResidentPhone
+from certferry.fleet.resident import Happening, Patience, PhoneEvent, ResidentPhone, renewal_after
 from certferry.fleet.sip import SipConnection
 from certferry.phone.events import Address
 from certferry.phone.flash import Flash
@@ -450,3 +450,8 @@ async def test_without_a_listener_requests_are_refused(source: Site) -> None:
     assert await node.sip.reset(NAME, "job-1") is False
     assert node.sip.counters.resets == 1
     connection.close()
+
+
+@pytest.mark.parametrize(("granted", "seconds"), [(120, 115), (8, 4), (1, 0.5), (0, 0.5)])
+def test_a_registration_is_renewed_in_time_and_never_without_a_pause(granted: int, seconds: float) -> None:
+    assert renewal_after(granted) == seconds

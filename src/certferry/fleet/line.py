@@ -56,10 +56,10 @@ class Line(asyncio.Protocol):
         return (str(name[0]), int(name[1])) if name else ("0.0.0.0", 0)  # noqa: S104 -- text in a message, not bound
 
     def send(self, data: bytes) -> None:
-        """Send ``data``; nothing happens when the line is gone."""
+        """Send ``data``; nothing happens when the line is gone, or about to be."""
         if self._session is None:
             self._write(data)
-        elif self._transport is not None:
+        elif self._transport is not None and not self._transport.is_closing():
             self._session.write(data)
             self._flush()
 
@@ -128,8 +128,11 @@ class Line(asyncio.Protocol):
         self._secured.set_result(None)
 
     def _read(self) -> None:
+        """Deliver what came, until no whole record is left (``SSLWantReadError``) or the server has ended TLS."""
         while self._session is not None and (data := self._session.read(_PIECE)):
             self._deliver(data)
+        if self._transport is not None:
+            self._transport.close()
 
     def _break_off(self, error: ssl.SSLError) -> None:
         self._why = str(error)

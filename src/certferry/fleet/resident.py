@@ -44,6 +44,8 @@ _OBEYED = 4
 """How many Call-IDs of resets are remembered, to know a retransmission."""
 _LEAD = 5.0
 """A registration is renewed so many seconds before it runs out, or at half its time if that is later."""
+_SOONEST = 0.5
+"""So many seconds are left between renewals at least, whatever a CallManager grants."""
 
 
 class Happening(StrEnum):
@@ -231,7 +233,7 @@ class ResidentPhone:
         connection, expires = self._standing.connection, self._standing.reply.expires
         connection.ended.add_done_callback(lambda _: self._stir.set())
         while True:
-            renewal_due = await self._sleep(max(expires - _LEAD, expires / 2))
+            renewal_due = await self._sleep(renewal_after(expires))
             if self._reset:
                 return True
             if connection.ended.done():
@@ -293,6 +295,11 @@ class ResidentPhone:
         if self._tell is not None:
             server = self.connection.address if self.connection else None
             self._tell(PhoneEvent(self.device.name, happening, text, outcome, server))
+
+
+def renewal_after(expires: int) -> float:
+    """Tell after how many seconds a registration that was granted for ``expires`` seconds is renewed."""
+    return max(expires - _LEAD, expires / 2, _SOONEST)
 
 
 def _sha1(data: bytes | None) -> str:
