@@ -51,10 +51,13 @@ class WaveLab:
         if event.happening is Happening.RESET:
             self.resets[event.device] += 1
 
-    async def until(self, holds: Callable[[], bool], seconds: float = 60) -> None:
-        """Wait for what other processes bring about."""
+    async def until(
+        self, holds: Callable[[], bool], seconds: float = 60, by: asyncio.subprocess.Process | None = None
+    ) -> None:
+        """Wait for what other processes bring about; in vain when the one that does it has ended."""
         async with asyncio.timeout(seconds):
-            while not holds():  # noqa: ASYNC110 -- other processes do it
+            while not holds():
+                assert by is None or by.returncode is None, await ended(by)
                 await asyncio.sleep(0.05)
 
     async def all_registered(self, cluster: Cluster) -> None:

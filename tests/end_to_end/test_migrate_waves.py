@@ -98,6 +98,7 @@ async def test_a_broken_canary_stops_the_migration_with_its_cause(lab: WaveLab) 
     lab.destination.add_phones([phone])
     await lab.until(lambda: set(lab.destination.served().values()) == {lab.destination.version()})
     lab.phones[canary].reset()
+    await lab.until(lambda: canary in lab.destination.sightings.registered())
     resumed = await inside("migrate", "resume", migration, *lab.here, "--json")
     assert resumed.code == 0, resumed
     assert lab.statuses(migration) == {"moved": PHONES}
@@ -107,7 +108,7 @@ async def test_a_runner_killed_in_mid_wave_loses_nothing_and_resets_no_phone_twi
     migration = await lab.plan("--canary", 1, "--pace", 3, "--between", 0, "--patience", 30)
     lab.point_to(lab.destination)
     runner = await begin("migrate", "start", migration, *lab.here, "--option150-confirmed", "--lines")
-    await lab.until(lambda: lab.statuses(migration)["waiting"] < PHONES - 1)
+    await lab.until(lambda: lab.statuses(migration)["waiting"] < PHONES - 1, by=runner)
     runner.send_signal(signal.SIGKILL)
     killed = await ended(runner)
     assert killed.code == -signal.SIGKILL
@@ -125,7 +126,7 @@ async def test_another_process_pauses_watches_and_may_not_steer(lab: WaveLab) ->
     migration = await lab.plan("--canary", 0, "--pace", 1, "--patience", 30)
     lab.point_to(lab.destination)
     runner = await begin("migrate", "start", migration, *lab.here, "--option150-confirmed", "--json")
-    await lab.until(lambda: lab.statuses(migration)["waiting"] < PHONES)
+    await lab.until(lambda: lab.statuses(migration)["waiting"] < PHONES, by=runner)
     second = await inside("migrate", "resume", migration, *lab.here, "--json")
     assert (second.code, second.error["code"]) == (6, "cluster.migration-locked")
 
@@ -148,7 +149,7 @@ async def test_ctrl_c_leaves_a_migration_that_can_be_resumed_at_once(lab: WaveLa
     migration = await lab.plan("--canary", 0, "--pace", 2, "--patience", 30)
     lab.point_to(lab.destination)
     runner = await begin("migrate", "start", migration, *lab.here, "--option150-confirmed", "--json")
-    await lab.until(lambda: lab.statuses(migration)["waiting"] < PHONES - 1)
+    await lab.until(lambda: lab.statuses(migration)["waiting"] < PHONES - 1, by=runner)
     runner.send_signal(signal.SIGINT)
     stopped = await ended(runner)
     assert (stopped.code, stopped.error["code"]) == (130, "cli.interrupted")
