@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from certferry.serve.tvs_index import _LONGEST_MET, _MOST_MET, TvsIndex
+from certferry.serve.tvs_index import _CROWD, _LONGEST_MET, _MOST_MET, TvsIndex
 from certferry.wire.certificate import Certificate
 from certferry.wire.roles import Role
 from certferry.wire.tvs import (
@@ -235,3 +235,58 @@ def test_what_is_unknown_is_not_remembered(signer: Certificate) -> None:
     ask(index, about(signer, serial=b"\x01"))
     ask(index, CertificateVerificationRequest(1, DEVICE, b"?"))
     assert not index._met
+
+
+# --- an index made of another
+
+
+def said(index: TvsIndex, certificate: Certificate) -> tuple[Message, Message]:
+    return ask(index, about(certificate)), ask(index, CertificateVerificationRequest(2, DEVICE, certificate.der))
+
+
+@pytest.fixture(scope="module")
+def others(make_certificate: MakeCertificate) -> list[Certificate]:
+    return [make_certificate(f"CN=other-{number}", serial=500 + number) for number in range(3)]
+
+
+def test_what_changed_is_answered_and_the_rest_as_before(signer: Certificate, others: list[Certificate]) -> None:
+    first, second, third = others
+    before = TvsIndex.build([(signer, SIGNER), (first, SIGNER), (second, SIGNER)], ttl=60, version=1)
+    after = before.changed({first.der: None, second.der: frozenset(), third.der: SIGNER}, version=2)
+    fresh = TvsIndex.build([(signer, SIGNER), (second, frozenset()), (third, SIGNER)], ttl=60)
+    assert (after.version, after.ttl, len(after)) == (2, 60, 3)
+    for certificate in (signer, *others):
+        assert said(after, certificate) == said(fresh, certificate)
+
+
+def test_the_index_that_another_is_made_of_stays_as_it_was(signer: Certificate, others: list[Certificate]) -> None:
+    before = TvsIndex.build([(signer, SIGNER)])
+    told = [said(before, certificate) for certificate in (signer, *others)]
+    before.changed({signer.der: None} | {each.der: SIGNER for each in others}, version=2)
+    assert [said(before, certificate) for certificate in (signer, *others)] == told
+    assert len(before) == 1
+
+
+def test_one_that_comes_to_a_serial_asked_about_before_is_found(make_certificate: MakeCertificate) -> None:
+    one, other = (make_certificate(f"CN=ca-{name}", serial=77) for name in ("one", "other"))
+    before = TvsIndex.build([(one, SIGNER)])
+    assert ask(before, about(other)) == CertificateQueryReply(1001, Status.INVALID)
+    after = before.changed({other.der: SIGNER}, version=2)
+    assert ask(after, about(one)) == ask(before, about(one))
+    assert ask(after, about(other)) == CertificateQueryReply(1001, Status.VALID, other.der, (0, 3), 86400)
+    gone = after.changed({one.der: None, other.der: None}, version=3)
+    assert ask(gone, about(one)) == CertificateQueryReply(1001, Status.INVALID)
+
+
+def test_a_crowd_with_one_serial_is_told_apart(make_certificate: MakeCertificate) -> None:
+    crowd = [make_certificate(f"CN=appliance-{number}", serial=1) for number in range(_CROWD + 4)]
+    index = TvsIndex.build([(each, SIGNER) for each in crowd[:-1]]).changed({crowd[-1].der: SIGNER}, version=2)
+    for each in crowd:
+        assert ask(index, about(each)) == CertificateQueryReply(1001, Status.VALID, each.der, (0, 3), 86400)
+
+
+def test_however_an_index_came_about_the_same_of_two_equals_is_meant(make_certificate: MakeCertificate) -> None:
+    twins = [make_certificate("CN=twin", serial=9, not_after=datetime(year, 1, 1, tzinfo=UTC)) for year in (2040, 2041)]
+    whole = TvsIndex.build([(each, SIGNER) for each in twins])
+    grown = TvsIndex.build([(twins[1], SIGNER)]).changed({twins[0].der: SIGNER}, version=2)
+    assert ask(whole, about(twins[0])) == ask(grown, about(twins[0]))
