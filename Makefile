@@ -12,10 +12,10 @@ demo: $(VENV)/.runtime
 	$(BIN)/certferry demo $(ARGS)
 
 test: $(VENV)/.development lint types layers
-	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term $(ARGS)
 
 check: $(VENV)/.development lint types layers
-	$(BIN)/pytest -n $(JOBS) -q -m "not slow" tests/unit --ignore-glob='*/test_web_*' $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup -q -m "not slow" tests/unit --ignore-glob='*/test_web_*' $(ARGS)
 
 lint: $(VENV)/.development
 	$(BIN)/ruff check

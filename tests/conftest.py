@@ -38,6 +38,24 @@ MakeCluster = Callable[..., Cluster]
 CLUSTER_BORN = datetime(2026, 6, 1, 12, tzinfo=UTC)
 """When the clusters that ``make_cluster`` makes were made; their clocks stand still there."""
 
+TOGETHER = (
+    "test_backup_and_restore",
+    "test_cluster_moving",
+    "test_postgresql_cluster",
+    "test_postgresql_nodes",
+    "test_real_hosts",
+    "test_web_api_https",
+)
+"""Modules whose tests share something that takes seconds to make: each stays with one worker."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of such a module together, whatever the number of workers."""
+    for item in items:
+        if item.path.stem in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
 
 @pytest.fixture(scope="session")
 def rsa_key() -> rsa.RSAPrivateKey:
