@@ -7,7 +7,7 @@ resume it elsewhere, with ``certferry migrate`` as well: the ledger's lease deci
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,6 +33,7 @@ from certferry.web.jobs import Jobs, Progress, StoppedError
 from certferry.web.security import User
 
 KIND = "migrate"
+BEGUN = (State.RUNNING, State.PAUSED)
 SHOWN_WAVES = 12
 """Waves shown at once when there are many: those around the one under way."""
 FRESH_SECONDS = 1.0
@@ -157,7 +158,8 @@ async def start(
         progress("verify", 0, 1)
         await _verify(sides, found, wish.override, context.clock())
         told = {"step": step.describe(), "done": step.apply()}
-        return await _run(sides, identifier, progress, context.clock, [Event("option150", context.clock(), told)])
+        runner = _runner(sides, identifier, progress, context.clock, (State.PLANNED,))
+        return (await runner.run([Event("option150", context.clock(), told)])).summary()
 
     return await _start(jobs, source, user, identifier, work, key)
 
@@ -168,11 +170,11 @@ async def resume(jobs: Jobs, context: WebContext, source: Cluster, user: User, i
         return known
     found = await asyncio.to_thread(source.migrations.find, identifier)
     sides = await asyncio.to_thread(sides_of, context, source, found)
-    if found.state not in (State.RUNNING, State.PAUSED):
+    if found.state not in BEGUN:
         raise MigrationStateError(f"migration {found.id} is {found.state}, so there is nothing to resume")
 
     async def work(progress: Progress) -> Mapping[str, Any]:
-        return await _run(sides, identifier, progress, context.clock, [])
+        return (await _runner(sides, identifier, progress, context.clock, BEGUN).run()).summary()
 
     return await _start(jobs, source, user, identifier, work, key)
 
@@ -226,11 +228,11 @@ def _failing_json(verification: Verification) -> dict[str, Any]:
     }
 
 
-async def _run(
-    sides: Sides, identifier: str, progress: Progress, clock: Callable[[], datetime], events: Sequence[Event]
-) -> Mapping[str, Any]:
-    runner = Runner(sides, identifier, _Telling(progress), Running(clock=clock))
-    return (await runner.run(events)).summary()
+def _runner(
+    sides: Sides, identifier: str, progress: Progress, clock: Callable[[], datetime], states: Collection[State]
+) -> Runner:
+    """Make a runner that takes the migration in ``states`` only: who starts one does not resume it unseen."""
+    return Runner(sides, identifier, _Telling(progress), Running(clock=clock), states=states)
 
 
 class _Telling:
