@@ -190,6 +190,34 @@ def rows(*states: PhoneState) -> list[MigrationPhone]:
     ]
 
 
+@pytest.mark.parametrize(("state", "command"), [(State.PLANNED, "start"), (State.PAUSED, "resume")])
+def test_a_status_ends_with_the_command_that_goes_on_as_it_can_be_typed(ends: Ends, state: State, command: str) -> None:
+    migration = ends.planned()
+    if state is not State.PLANNED:
+        ends.as_if(migration, state)
+    told = certferry("migrate", "status", *ends.here).stderr
+    assert told.endswith(f": certferry migrate {command} {migration} --source {place_of(ends.source)}\n")
+
+
+def test_a_refused_start_names_the_command_that_goes_on_as_it_can_be_typed(ends: Ends) -> None:
+    migration = ends.planned()
+    ends.as_if(migration, State.PAUSED)
+    refused = certferry("migrate", "start", *ends.here, "--json")
+    assert f"certferry migrate resume {migration} --source {place_of(ends.source)}" in refused.error["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--device", PHONES[0].device), "1 phone in 1 wave, at least 1 second "),
+        (("--all", "--pace", 1, "--canary", 2, "--between", 0), "12 phones in 2 waves, at least 12 seconds "),
+        (("--all", "--pace", 0.1, "--canary", 2, "--between", 0), "12 phones in 2 waves, at least 2 minutes "),
+    ],
+)
+def test_a_plan_tells_how_long_it_takes_at_least(ends: Ends, options: Sequence[object], told: str) -> None:
+    assert told in certferry("migrate", "plan", *ends.both, *options).stdout
+
+
 def test_a_status_is_told_from_the_database(ends: Ends) -> None:
     migration = ends.planned("--canary", 5)
     ends.as_if(migration, State.PAUSED, rows(PhoneState.MOVED, PhoneState.FAILED))

@@ -9,7 +9,7 @@ from rich.live import Live
 
 from certferry.cli import migrate_plan, migrate_report, migrate_run
 from certferry.cli.migrate_options import MigrationArgument, SourceOption, now, open_source
-from certferry.cli.migrate_view import picture, print_status
+from certferry.cli.migrate_view import picture, print_status, say_next
 from certferry.cli.options import JsonOption, output
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.migrations import Migration, PhoneState, State
@@ -77,6 +77,7 @@ def status(
                 live.update(picture(seen))
     out.data(seen.to_json())
     print_status(out, seen)
+    say_next(out, seen, cluster)
 
 
 def _status(cluster: Cluster, identifier: str) -> Status:

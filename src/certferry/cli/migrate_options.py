@@ -46,6 +46,11 @@ def place_of(cluster: Cluster) -> str:
     return text if "://" in text else str(Path(text).expanduser().resolve())
 
 
+def to_type(command: str, migration: str, source: Cluster) -> str:
+    """Write the command that goes on with a migration so that it works from every directory."""
+    return f"certferry migrate {command} {migration} --source {place_of(source)}"
+
+
 def now() -> datetime:
     """Read the clock."""
     return datetime.now(UTC)

@@ -1,5 +1,6 @@
 """``certferry migrate plan`` and ``back``: which phones, in which waves."""
 
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from certferry.cli.migrate_options import (
     open_sides,
     open_source,
     place_of,
+    to_type,
 )
 from certferry.cli.migrate_view import row_of
 from certferry.cli.options import ClusterUnnamedError, JsonOption, open_place, output
@@ -31,6 +33,7 @@ from certferry.migrate.waves.status import WaveStatus, count_waves
 DEFAULTS = Rules()
 SHOWN = 10
 """Devices named in a warning."""
+_MINUTE = 60
 _AS_FIRST = "As for plan; else as in the first migration."
 CanaryOption = Annotated[
     int | None, typer.Option("--canary", min=0, help="Phones that go first, of every kind; else 5, or 1 in 100.")
@@ -63,7 +66,7 @@ def plan(
     ] = None,
     failed_of: Annotated[
         str | None,
-        typer.Option("--failed-of", metavar="MIGRATION", help="Only phones that failed there; all, or of the others."),
+        typer.Option("--failed-of", metavar="MIGRATION", help="Only phones that failed there."),
     ] = None,
     percent: Annotated[
         int, typer.Option("--percent", min=1, max=100, help="Only a share of these; the same ones every time.")
@@ -171,14 +174,15 @@ def _tell(out: Output, made: Migration, phones: Sequence[MigrationPhone], chosen
             "unlike": list(chosen.unlike),
         }
     )
-    out.text(f"Migration {made.id}: {len(phones)} phones in {len(waves)} waves, {_duration(waves, made.plan)}")
+    many = f"{_count(len(phones), 'phone')} in {_count(len(waves), 'wave')}"
+    out.text(f"Migration {made.id}: {many}, {_duration(waves, made.plan)}")
     out.table(("wave", "phones"), [row_of(wave)[:2] for wave in waves])
     canaries = [phone.device for phone in phones if phone.wave == 0]
     if canaries:
         out.text(f"Canaries: {', '.join(canaries[:20])}{' ...' if len(canaries) > 20 else ''}")  # noqa: PLR2004 -- a line
     _warn(out, chosen.left_out, "that the destination does not know are left out")
     _warn(out, chosen.unlike, "have another model or security profile at the destination, and may not register there")
-    out.say(f"Start it with: certferry migrate start {made.id} --source {place_of(sides.source)}")
+    out.say(f"Start it with: {to_type('start', made.id, sides.source)}")
 
 
 def _warn(out: Output, devices: Sequence[str], what: str) -> None:
@@ -189,5 +193,10 @@ def _warn(out: Output, devices: Sequence[str], what: str) -> None:
 
 def _duration(waves: Sequence[WaveStatus], plan: Mapping[str, Any]) -> str:
     phones = sum(wave.phones for wave in waves)
-    minutes = (phones / plan["pace"] + (len(waves) - 1) * plan["between"]) / 60
-    return f"at least {minutes:.0f} minutes and the time that the last phones of each wave take"
+    seconds = math.ceil(phones / plan["pace"] + (len(waves) - 1) * plan["between"])
+    told = _count(seconds, "second") if seconds < _MINUTE else _count(round(seconds / _MINUTE), "minute")
+    return f"at least {told} and the time that the last phones of each wave take"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -32,11 +32,13 @@ from certferry.cli.migrate_options import (
     open_sides,
     open_source,
     place_of,
+    to_type,
 )
-from certferry.cli.migrate_view import LineView, print_status, watching
+from certferry.cli.migrate_view import LineView, print_status, say_next, watching
 from certferry.cli.migration_options import print_result
 from certferry.cli.options import JsonOption, YesOption, confirm, output
 from certferry.cli.output import Output
+from certferry.cluster.cluster import Cluster
 from certferry.cluster.migrations import (
     TO_RUN,
     Event,
@@ -97,14 +99,14 @@ def start(
     said = Said(option150_confirmed, kea, subnet, tftp, kea_user, password, kea_ca, certificate, kea_state)
     out, cluster = output(as_json), open_source(source)
     found = cluster.migrations.find(migration)
-    _must_be_planned(found)
+    _must_be_planned(found, cluster)
     if override is not None and not override.strip():
         raise OverrideEmptyError("the reason is empty")
     said.check()
     sides = open_sides(cluster, destination, found)
     option150 = Option150(out, said, found, sides.destination)
     _verify(out, sides, found, override, lines=lines)
-    _must_be_planned(cluster.migrations.find(found.id))  # verifying takes a while, and DHCP is changed next
+    _must_be_planned(cluster.migrations.find(found.id), cluster)  # verifying takes a while, and DHCP is changed next
     told = option150.take(yes=yes)
     try:
         _run(out, sides, found, [Event("option150", now(), told)], lines=lines, states=(State.PLANNED,))
@@ -147,7 +149,7 @@ def pause(
     steered = asked.is_steered(now())
     out.data({"migration": found.id, "state": asked.state.value, "steered": steered})
     if asked.state is State.RUNNING and not steered:
-        out.text(f"Nobody steers {found.id}: no phone is reset until 'certferry migrate resume'.")
+        out.text(f"Nobody steers {found.id}: no phone is reset until '{to_type('resume', found.id, cluster)}'.")
     else:
         out.text(f"{found.id}: {'pause asked for' if asked.state is State.RUNNING else asked.state}")
 
@@ -172,11 +174,11 @@ def cancel(
         out.say(f"Those that moved return with: certferry migrate back {found.id} --source {place_of(cluster)}")
 
 
-def _must_be_planned(found: Migration) -> None:
+def _must_be_planned(found: Migration, source: Cluster) -> None:
     if found.is_steered(now()) and not lease.is_gone(found.runner):
         raise locked(found)
     if found.state is not State.PLANNED:
-        remedy = "Go on with it: certferry migrate resume" if found.state in _BEGUN else None
+        remedy = f"Go on with it: {to_type('resume', found.id, source)}" if found.state in _BEGUN else None
         raise MigrationStateError(f"migration {found.id} is {found.state}, so it cannot be started", remedy=remedy)
 
 
@@ -231,23 +233,22 @@ def _run(
         try:
             status = uvloop.run(runner.run(events))
         except KeyboardInterrupt:
-            raise _interrupted(found) from None
-    _tell(out, status, lines=lines)
+            raise _interrupted(found, sides.source) from None
+    _tell(out, status, sides.source, lines=lines)
     code = exit_code(status)
     if code:
         raise typer.Exit(code)
 
 
-def _interrupted(found: Migration) -> InterruptedByUserError:
+def _interrupted(found: Migration, source: Cluster) -> InterruptedByUserError:
     told = f"migration {found.id} was interrupted; phones that were reset go on by themselves, unwatched"
-    return InterruptedByUserError(told, remedy=f"Go on with: certferry migrate resume {found.id}")
+    return InterruptedByUserError(told, remedy=f"Go on with: {to_type('resume', found.id, source)}")
 
 
-def _tell(out: Output, status: Status, *, lines: bool) -> None:
+def _tell(out: Output, status: Status, source: Cluster, *, lines: bool) -> None:
     if lines:
         LineView().line({"result": status.to_json()})
         return
     out.data(status.to_json())
     print_status(out, status)
-    if status.state == State.PAUSED.value:
-        out.say(f"When it is mended: certferry migrate resume {status.migration}")
+    say_next(out, status, source)

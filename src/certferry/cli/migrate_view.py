@@ -13,7 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from certferry.cli.migrate_options import to_type
 from certferry.cli.output import Output, visible
+from certferry.cluster.cluster import Cluster
 from certferry.cluster.migrations import Event, State
 from certferry.migrate.causes import find_cause
 from certferry.migrate.waves.running import Nobody, Watcher
@@ -141,3 +143,11 @@ def print_status(out: Output, status: Status) -> None:
                 out.text(f"{code}: {cause.fix.en}")
     if len(failures) > FIRST_FAILURES:
         out.text(f"{len(failures) - FIRST_FAILURES} more failed: certferry migrate report {status.migration}")
+
+
+def say_next(out: Output, status: Status, source: Cluster) -> None:
+    """Say which command goes on, where a person has to give it."""
+    if status.state == State.PLANNED.value:
+        out.say(f"Start it with: {to_type('start', status.migration, source)}")
+    elif status.state == State.PAUSED.value:
+        out.say(f"When it is mended: {to_type('resume', status.migration, source)}")

@@ -65,7 +65,7 @@ def remove(
 def _add(phones: list[Phone], cluster: str | None, *, as_json: bool) -> None:
     open_cluster(cluster).add_phones(phones)
     added = {"added": len(phones), "phones": [_describe(phone) for phone in phones]}
-    output(as_json).data(added, f"The cluster knows {len(phones)} phones more or anew.")
+    output(as_json).data(added, f"Added or changed: {len(phones)}.")
 
 
 def _describe(phone: Phone) -> dict[str, Any]:
