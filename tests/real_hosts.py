@@ -38,6 +38,8 @@ class Machine:
     address: str
     host: Host
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    unplugged: bool = False
+    apart_from: set[str] = field(default_factory=set)
 
     @property
     def folder(self) -> Path:
@@ -65,17 +67,24 @@ class Machine:
         """Pull the network cable, or put it back."""
         done = self.host.run(program("ip", "iproute2"), "link", "set", "eth0", "up" if plugged else "down")
         assert done.returncode == 0, done
+        self.unplugged = not plugged
 
     def cut_off_from(self, other: "Machine") -> None:
         """Let nothing more reach ``other`` from here."""
-        self._route("add", other)
+        self._route("add", other.address)
+        self.apart_from.add(other.address)
 
-    def let_through_to(self, other: "Machine") -> None:
-        """End what ``cut_off_from`` began."""
-        self._route("delete", other)
+    def mend(self) -> None:
+        """Put the cable back, let everything through again, and let the programs go on."""
+        if self.unplugged:
+            self.cable(plugged=True)
+        for address in self.apart_from:
+            self._route("delete", address)
+        self.apart_from.clear()
+        self.thaw()
 
-    def _route(self, verb: str, other: "Machine") -> None:
-        done = self.host.run(program("ip", "iproute2"), "route", verb, "blackhole", other.address)
+    def _route(self, verb: str, address: str) -> None:
+        done = self.host.run(program("ip", "iproute2"), "route", verb, "blackhole", address)
         assert done.returncode == 0, done
 
     def freeze(self) -> None:
@@ -90,12 +99,22 @@ class Machine:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
 
-    def lose_power(self) -> None:
-        """End everything that runs here at once, with children and sessions."""
+    def kill_all(self) -> None:
+        """End everything that runs here at once, with children and sessions; the kernel turns callers away."""
         end_all(self.host.namespace)
         for process in self.processes:
             process.wait(10)
         self.processes.clear()
+
+    def lose_power(self) -> None:
+        """End everything that runs here at once; nothing answers any more."""
+        self.kill_all()
+        self.cable(plugged=False)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing runs here."""
+        return not self.processes
 
     def connections(self, port: int) -> int:
         """Count the TCP connections that the kernel has accepted for one port here."""
@@ -118,10 +137,6 @@ class DatabaseHost:
         command = [program("setpriv", "util-linux"), *servant, "--pdeathsig", "KILL", self.bin / "postgres"]
         log = self.machine.launch(*command, "-D", self.data, *words)
         self.machine.when_logged(log, "ready to accept connections")
-
-    def restart(self) -> None:
-        self.machine.lose_power()
-        self.start()
 
     def connect(self, database: str) -> "psycopg.Connection[tuple[object, ...]]":
         """Connect as its administrator, from itself."""
@@ -240,7 +255,7 @@ def _initdb(host: DatabaseHost) -> None:
     password.write_text(DATABASE_PASSWORD)
     for path in (host.data, password):
         shutil.chown(path, SERVANT)
-    words = ["-A", "scram-sha-256", "-U", "certferry", "--pwfile", password, "--no-sync"]
+    words = ["-A", "scram-sha-256", "-U", "certferry", "--pwfile", str(password), "--no-sync"]
     subprocess.run(
         [host.bin / "initdb", "-D", host.data, *words, "--encoding=UTF8", "--locale=C.UTF-8"],
         check=True, capture_output=True, user=SERVANT, cwd=host.data.parent,
@@ -274,6 +289,9 @@ def events(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
 
-def soon(holds: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for what other hosts bring about."""
-    wait_until(holds, seconds)
+def soon(holds: Callable[[], bool], seconds: float = 60, instead: Callable[[], object] = lambda: "") -> None:
+    """Wait for what other hosts bring about; ``instead`` tells what is there when it does not come."""
+    try:
+        wait_until(holds, seconds)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {instead()}") from error

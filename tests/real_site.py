@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.issuing import KeySource
+from certferry.cluster.sightings import Step
 from certferry.cluster.values import Node, NodeRole, Phone
 from certferry.lab.lsc import LscFiles
 from certferry.trust.release import Release
@@ -90,6 +91,11 @@ class Side:
         assert ended.code == 0, (words, ended)
         return ended.json
 
+    def change(self) -> None:
+        """Change something that every node has to learn of."""
+        self.did("phone", "add", "SEP0000000000AA")
+        self.did("phone", "remove", "SEP0000000000AA")
+
     # its nodes
 
     def launch(self, machine: Machine) -> None:
@@ -107,9 +113,17 @@ class Side:
         version, served = self.ask(lambda cluster: (cluster.version(), cluster.served()))
         return served == {machine.name: version for machine in self.nodes}
 
-    def stop(self) -> None:
-        for machine in self.nodes:
-            machine.lose_power()
+    def start_what_is_off(self) -> None:
+        """Give power to whatever of the cluster has none."""
+        if self.database.machine.is_off:
+            self.database.start()
+        launched = [machine for machine in self.nodes if machine.is_off]
+        for machine in launched:
+            self.launch(machine)
+        for machine in launched:
+            self.when_ready(machine)
+
+    def close(self) -> None:
         if self.opened is not None:
             self.opened.close()
 
@@ -134,6 +148,17 @@ class PhoneHost:
     def launch(self) -> None:
         words = ["--dhcp", "eth0", "--first", self.devices[0], "--count", PHONES_ON_A_HOST, "--flash", self.flash]
         self.log = self.machine.launch(*COMMAND, "fleet", "run", *words, *self.settings, "--json")
+
+    @property
+    def flash_at_first(self) -> Path:
+        return self.machine.folder / "flash-at-first"
+
+    def take_lscs(self, cluster: Cluster) -> None:
+        """Let the cluster's CAPF issue each phone its certificate."""
+        folder = self.machine.folder / "lsc"
+        for _ in LscFiles(folder).issue(cluster, self.devices):
+            pass
+        self.settings += ["--lsc", folder]
 
     def switch_off(self) -> None:
         for process in self.machine.processes:
@@ -164,7 +189,8 @@ class Site:
     source: Side
     destination: Side
     phones: list[PhoneHost]
-    at_source: dict[str, Path] = field(default_factory=dict)
+    at_first: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    begun: list["subprocess.Popen[str]"] = field(default_factory=list)
 
     @property
     def devices(self) -> set[str]:
@@ -189,15 +215,27 @@ class Site:
         for host in self.phones:
             host.settings = ["--expires", 20]
             if secure:
-                certificates = LscFiles(host.machine.folder / "lsc")
-                devices = host.devices
-                self.source.ask(lambda cluster, issue=certificates.issue, of=devices: list(issue(cluster, of)))
-                host.settings += ["--lsc", host.machine.folder / "lsc"]
+                self.source.ask(host.take_lscs)
         for side in (self.source, self.destination):
             for machine in side.nodes:
                 side.when_ready(machine)
         for host in self.phones:
             host.launch()
+
+    def start_anew(self, keys: KeySource, *, secure: bool) -> None:
+        """Put two other clusters in the place of those that run, and phones that never saw any."""
+        for host in self.phones:
+            host.switch_off()
+            shutil.rmtree(host.flash, ignore_errors=True)
+        for side in (self.source, self.destination):
+            for machine in side.nodes:
+                machine.kill_all()
+            side.close()
+            side.store += "_anew"
+        for file in self.sftp.directory.iterdir():
+            file.unlink()
+        self.point_to(self.source)
+        self.start(keys, secure=secure)
 
     def exchange(self) -> None:
         """Do part 1 of the published procedure, on each publisher what is done there."""
@@ -233,6 +271,10 @@ class Site:
     def all_at(self, *machines: Machine) -> bool:
         return self.count_at(*machines) == len(self.devices)
 
+    def when_all_at(self, *machines: Machine) -> None:
+        """Wait until all phones are registered with one of these nodes."""
+        soon(lambda: self.all_at(*machines), instead=lambda: Counter(self.whereabouts().values()))
+
     def resets(self) -> Counter[str]:
         """Count the resets each phone obeyed since it was switched on."""
         happened = (event for host in self.phones for event in host.happened())
@@ -243,10 +285,14 @@ class Site:
 
     def hold_lists_of(self, side: Side) -> bool:
         """Whether all phones hold the lists that the cluster serves now."""
-        mine = {m.name: side.ask(lambda c, node=m.name: c.trust_list("ITL", node)) for m in side.nodes}
+        itls = side.ask(lambda cluster: [cluster.trust_list("ITL", machine.name) for machine in side.nodes])
         ctl = side.ask(lambda cluster: cluster.trust_list("CTL"))
-        held = self.held().values()
-        return all(files["ITLFile.tlv"] in mine.values() and files.get("CTLFile.tlv") == ctl for files in held)
+        return all(held["ITLFile.tlv"] in itls and held.get("CTLFile.tlv") == ctl for held in self.held().values())
+
+    def tvs_asked(self, devices: Collection[str]) -> set[str]:
+        """Which nodes' TVS answered these phones last."""
+        seen = self.source.ask(lambda cluster: cluster.sightings.of(devices)).values()
+        return {steps[Step.TVS].node for steps in seen if Step.TVS in steps}
 
     # the way of the phones
 
@@ -255,9 +301,10 @@ class Site:
         words = ["dhcp", "set", *self.dhcp.place, "--tftp", side.tftp, "--yes", "--json"]
         return self.dhcp.machine.host.certferry(*words)
 
-    def plan(self, *options: object) -> str:
-        """Plan the migration of all phones; returns its id."""
-        usual = ["--all", "--canary", 2, "--pace", 100, "--between", 0, "--patience", 60]
+    def plan(self, *options: object, phones: Iterable[str] = ()) -> str:
+        """Plan the migration of these phones, else of all; returns its id."""
+        chosen = [word for device in phones for word in ("--device", device)] or ["--all"]
+        usual = [*chosen, "--canary", 2, "--pace", 100, "--between", 0, "--patience", 60]
         ended = self.source.publisher.host.certferry("migrate", "plan", *self.ends, *usual, *options, "--json")
         assert ended.code == 0, ended
         return str(ended.json["migration"])
@@ -269,9 +316,17 @@ class Site:
     def begin(self, machine: Machine, *words: object) -> "subprocess.Popen[str]":
         """Start a command as a process on a host."""
         command = machine.host._here(sys.executable, *COMMAND[1:], *words)
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        pipe = subprocess.PIPE
+        self.begun.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True))
+        return self.begun[-1]
+
+    def end_what_was_begun(self) -> None:
+        """End commands that a test left running because it failed."""
+        for process in self.begun:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        self.begun.clear()
 
     def verify(self, *options: object) -> Ended:
         """Verify with two phones, on the source's publisher."""
@@ -279,35 +334,51 @@ class Site:
         words = ["verify", *self.ends, *phones, "--timeout", 1, *options, "--json"]
         return self.source.publisher.host.certferry(*words)
 
-    def diagnose(self, told: Ended, folder: Path) -> set[str]:
-        """Let diagnose say why; returns the causes it names."""
-        result = folder / "result.json"
-        result.write_text(told.stdout)
+    def diagnose(self, told: str) -> set[str]:
+        """Let diagnose say why, from what another command told; returns the causes it names."""
+        result = self.source.publisher.folder / "told"
+        result.write_text(told)
         ended = self.source.publisher.host.certferry("diagnose", result, "--json")
+        assert ended.code == 0, ended
         return {finding["code"] for finding in ended.json["findings"]}
 
     def remember_flash(self) -> None:
         """Keep what the phones hold, for ``bring_back``."""
+        self.at_first = self.held()
         for host in self.phones:
-            host.switch_off()
-            self.at_source[host.machine.name] = host.machine.folder / f"flash-{self.source.store}"
-            shutil.copytree(host.flash, self.at_source[host.machine.name], symlinks=True)
+            shutil.copytree(host.flash, host.flash_at_first, symlinks=True)
+
+    def mend(self) -> None:
+        """Give every host its power and its cable, and wait until all nodes serve the latest change."""
+        self.end_what_was_begun()
+        for machine in self.town.machines.values():
+            machine.mend()
+        if self.sftp.machine.is_off:
+            self.sftp.start()
+        for side in (self.source, self.destination):
+            side.start_what_is_off()
+            soon(side.serve_the_latest)
 
     def bring_back(self) -> None:
         """Make all well: every host has power, the phones are at the source and hold what they held at first."""
+        self.mend()
         self.point_to(self.source)
+        if self.held() == self.at_first and not self.resets() and self.all_at(self.source.members[0]):
+            return
         for host in self.phones:
             host.switch_off()
             shutil.rmtree(host.flash)
-            shutil.copytree(self.at_source[host.machine.name], host.flash, symlinks=True)
+            shutil.copytree(host.flash_at_first, host.flash, symlinks=True)
             host.launch()
-        soon(lambda: self.all_at(self.source.members[0]))
+        self.when_all_at(self.source.members[0])
 
 
 def finished(process: "subprocess.Popen[str]", seconds: float = 120) -> Ended:
     """Wait for a process."""
-    stdout, stderr = process.communicate(timeout=seconds)
-    return Ended(process.returncode, stdout, stderr)
+    process.wait(seconds)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    return Ended(process.returncode, process.stdout.read(), process.stderr.read())
 
 
 def checks(told: Ended, verdict: str = "fail") -> dict[str, str]:
@@ -334,8 +405,10 @@ def site() -> Iterator[Site]:
         dhcp = DhcpHost(made.machine("dhcp", 6), Path(short) / "kea.sock")
         dhcp.start(source.tftp)
         hosts = [PhoneHost(made.machine(f"phones-{n}", 30 + n), n * 0x100) for n in range(2)]
+        whole = Site(made, sftp, dhcp, source, destination, hosts)
         try:
-            yield Site(made, sftp, dhcp, source, destination, hosts)
+            yield whole
         finally:
+            whole.end_what_was_begun()
             for side in (source, destination):
-                side.stop()
+                side.close()
