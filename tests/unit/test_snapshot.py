@@ -1,6 +1,7 @@
 """What a node reads of its cluster: one moment, and after a change only what was touched, which gives the same."""
 
 import random
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import copy2, copytree
@@ -11,9 +12,11 @@ from certferry.cluster import phones, touched
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.parameters import SECURITY_MODE, TVS_CACHE
 from certferry.cluster.reading import Reading
-from certferry.cluster.values import CallManagerGroup, Phone, Service, TrustChange
+from certferry.cluster.values import CallManagerGroup, Node, NodeRole, Phone, Service, TrustChange
+from certferry.serve.node import NodeServices
 from certferry.serve.snapshot import Snapshot
 from certferry.serve.tvs_index import TvsIndex
+from certferry.serve.watching import Watcher
 from certferry.trust.purpose import Purpose, Store
 from certferry.wire.certificate import Certificate
 from certferry.wire.tvs import (
@@ -69,7 +72,7 @@ def assert_alike(followed: Snapshot, fresh: Snapshot, certificates: list[Certifi
     assert dict(followed.reading.trust) == dict(fresh.reading.trust)
     assert dict(followed.phones) == dict(fresh.phones)
     assert dict(followed.configs) == dict(fresh.configs)
-    assert set(followed.callmanager_trust) == set(fresh.callmanager_trust)
+    assert followed.callmanager_trust == fresh.callmanager_trust
     assert (followed.ctl, followed.itl, followed.mode) == (fresh.ctl, fresh.itl, fresh.mode)
     assert {of: each.certificate for of, each in followed.credentials.items()} == {
         of: each.certificate for of, each in fresh.credentials.items()
@@ -87,7 +90,7 @@ def test_after_an_import_only_its_certificates_are_read(cluster: Cluster, strang
     before = Snapshot.load(cluster, [PUB])
     trust(cluster, strangers[2:5])
     after = Snapshot.load(cluster, [PUB], before)
-    assert after.reading.touched_trust == {each.der for each in strangers[3:5]}
+    assert after.reading.touched_trust == frozenset(each.der for each in strangers[3:5])
     assert after.reading.touched_phones == frozenset()
     assert_alike(after, Snapshot.load(cluster, [PUB]), strangers)
 
@@ -176,6 +179,73 @@ def test_another_time_to_keep_answers_is_in_every_answer(cluster: Cluster) -> No
     own = cluster.identity(Purpose.CALLMANAGER).certificate
     assert said(after.tvs_index, own) != said(before.tvs_index, own)
     assert_alike(after, Snapshot.load(cluster, [PUB]), [own])
+
+
+# --- whose phones a secure registrar lets in
+
+
+@pytest.fixture
+def secure(cluster: Cluster) -> Cluster:
+    cluster.set_parameter(SECURITY_MODE, "mixed")
+    return cluster
+
+
+def test_callmanager_trust_is_gathered_only_where_secure_phones_register(cluster: Cluster) -> None:
+    assert Snapshot.load(cluster, [PUB]).callmanager_trust is None
+    cluster.set_parameter(SECURITY_MODE, "mixed")
+    held = frozenset(entry.certificate.der for entry in cluster.trust_entries(CCM))
+    assert Snapshot.load(cluster, [PUB]).callmanager_trust == held
+
+
+def test_callmanager_trust_is_followed_in_a_secure_cluster(secure: Cluster, strangers: list[Certificate]) -> None:
+    first = Snapshot.load(secure, [PUB])
+    trust(secure, strangers[:2], CCM)
+    trust(secure, strangers[2:3], SAST)
+    second = Snapshot.load(secure, [PUB], first)
+    own = first.callmanager_trust or frozenset()
+    assert second.callmanager_trust == own | {each.der for each in strangers[:2]}
+    distrust(secure, strangers[0], CCM)
+    trust(secure, strangers[:1], SAST)
+    third = Snapshot.load(secure, [PUB], second)
+    assert third.callmanager_trust == own | {strangers[1].der}
+    assert_alike(third, Snapshot.load(secure, [PUB]), strangers)
+
+
+async def test_a_registrar_s_context_takes_more_authorities_and_is_made_anew_for_fewer(
+    secure: Cluster, strangers: list[Certificate]
+) -> None:
+    first = Snapshot.load(secure, [PUB])
+    services = NodeServices(secure.node(PUB), first, watch=Watcher(secure).at(PUB))
+    contexts = [secure_context(services)]
+    own = contexts[0].cert_store_stats()["x509"]
+    trust(secure, strangers[:1], CCM)
+    second = Snapshot.load(secure, [PUB], first)
+    contexts.append(await applied(services, second))
+    assert contexts[-1].cert_store_stats()["x509"] == own + 1
+    distrust(secure, strangers[0], CCM)
+    contexts.append(await applied(services, Snapshot.load(secure, [PUB], second)))
+    assert contexts[-1].cert_store_stats()["x509"] == own
+    assert contexts[0] is contexts[1] is not contexts[2]
+
+
+async def applied(services: NodeServices, snapshot: Snapshot) -> ssl.SSLContext:
+    await services.apply(snapshot)
+    return secure_context(services)
+
+
+def secure_context(services: NodeServices) -> ssl.SSLContext:
+    assert services._prepared.sips is not None
+    return services._prepared.sips.context
+
+
+def test_configurations_are_made_only_for_nodes_that_serve_them(make_cluster: MakeCluster) -> None:
+    roles = frozenset({NodeRole.PUBLISHER, NodeRole.TFTP}), frozenset({NodeRole.TVS})
+    nodes = [Node(f"n{at}", f"127.0.0.{at + 1}", each) for at, each in enumerate(roles)]
+    cluster = make_cluster(nodes=nodes)
+    cluster.add_phones([Phone(ONE)])
+    assert set(Snapshot.load(cluster, ["n0"]).configs) == {ONE.lower()}
+    assert Snapshot.load(cluster, ["n1"]).configs == {}
+    assert set(Snapshot.load(cluster, ["n1"]).phones) == {ONE}
 
 
 # --- when everything is read

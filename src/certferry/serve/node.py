@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from certferry.cluster.values import Node, NodeRole, Phone, SecurityMode, Service
+from certferry.cluster.values import Node, NodeRole, Phone, Service
 from certferry.errors import Refusal
 from certferry.serve.files import FileLibrary
 from certferry.serve.http import CONNECTION_LIMIT, HttpFileServer
@@ -229,7 +229,7 @@ class _Prepared:
         tvs = snapshot.credentials[node.name, Purpose.TVS]
         if NodeRole.TFTP in node.roles:
             library.rebuild(node.name, snapshot, int(datetime.now(UTC).timestamp()))
-        is_secure = NodeRole.CALLMANAGER in node.roles and snapshot.mode is SecurityMode.MIXED
+        is_secure = NodeRole.CALLMANAGER in node.roles and snapshot.callmanager_trust is not None
         return cls(
             tvs,
             before.tvs_context if before and before.tvs.certificate == tvs.certificate else _context(tvs, options),
@@ -242,22 +242,21 @@ class _SecureRegistration:
     """The TLS side of the registrar: its certificate, and whose phones it lets in."""
 
     callmanager: Credentials
-    trust: tuple[bytes, ...]
+    trust: frozenset[bytes]
     context: ssl.SSLContext
 
     @classmethod
     def of(
         cls, node: Node, snapshot: Snapshot, options: ServeOptions, before: "_SecureRegistration | None"
     ) -> "_SecureRegistration":
-        callmanager, trust = snapshot.credentials[node.name, Purpose.CALLMANAGER], snapshot.callmanager_trust
-        if before is not None and before.callmanager.certificate == callmanager.certificate:
-            if before.trust is trust:
-                return before
-            if not set(before.trust) - set(trust):
-                # What comes in addition is let in by the context there is: with thousands, a new one takes seconds.
-                trust_clients(before.context, set(trust) - set(before.trust))
-                return cls(callmanager, trust, before.context)
-        return cls(callmanager, trust, _context(callmanager, options, client_ca=trust))
+        callmanager = snapshot.credentials[node.name, Purpose.CALLMANAGER]
+        trust = snapshot.callmanager_trust or frozenset()
+        is_same = before is not None and before.callmanager.certificate == callmanager.certificate
+        if before is None or not is_same or not before.trust <= trust:
+            return cls(callmanager, trust, _context(callmanager, options, client_ca=trust))
+        # What comes in addition is let in by the context there is: with thousands, a new one takes seconds.
+        trust_clients(before.context, trust - before.trust)
+        return cls(callmanager, trust, before.context)
 
 
 def _context(

@@ -12,7 +12,7 @@ from certferry.cluster.parameters import ROLLBACK, SECURITY_MODE, SIGNATURE_ALGO
 from certferry.cluster.phone_configs import phone_configs
 from certferry.cluster.reading import Reading
 from certferry.cluster.trust_lists import DIGESTS, SignerKeyError
-from certferry.cluster.values import Identity, Node, Phone, SecurityMode
+from certferry.cluster.values import Identity, Node, NodeRole, Phone, SecurityMode
 from certferry.serve.tvs_index import TvsIndex
 from certferry.trust.purpose import Purpose, Store
 from certferry.trust.roles import ROLES_OF_PURPOSE, roles_of
@@ -41,8 +41,8 @@ class Credentials:
 class Snapshot:
     """What the services of a cluster's nodes answer from, all of one moment.
 
-    ``callmanager_trust`` is in DER. ``configs`` are by device in lower case. What did not change since the snapshot
-    before is the same object.
+    ``callmanager_trust`` is in DER, None where no secure phone registers with these nodes. ``configs`` are by device in
+    lower case, and empty for nodes without TFTP. What did not change since the snapshot before is the same object.
     """
 
     reading: Reading
@@ -50,7 +50,7 @@ class Snapshot:
     rollback: bool
     digest: Digest
     tvs_index: TvsIndex
-    callmanager_trust: tuple[bytes, ...]
+    callmanager_trust: frozenset[bytes] | None
     credentials: Mapping[tuple[str, Purpose], Credentials]
     configs: Mapping[str, PhoneConfig]
 
@@ -94,7 +94,7 @@ class Snapshot:
             rollback=parameters[ROLLBACK] == "true",
             digest=DIGESTS[parameters[SIGNATURE_ALGORITHM]],
             tvs_index=_tvs_index(reading, before),
-            callmanager_trust=_callmanager_trust(reading, before),
+            callmanager_trust=_callmanager_trust(reading, before, mode),
             credentials={of: Credentials(identity.certificate, key) for of, (identity, key) in reading.keys.items()},
             configs=_configs(reading, before, mode),
         )
@@ -128,14 +128,24 @@ def _tvs_index(reading: Reading, before: Snapshot | None) -> TvsIndex:
     return before.tvs_index.changed({der: roles.get(der) for der in touched}, reading.version)
 
 
-def _callmanager_trust(reading: Reading, before: Snapshot | None) -> tuple[bytes, ...]:
-    if before is not None and before.reading.trust is reading.trust:
-        return before.callmanager_trust
-    found = tuple(der for der, stores in reading.trust.items() if Store.CALLMANAGER_TRUST in stores)
-    return before.callmanager_trust if before is not None and before.callmanager_trust == found else found
+def _callmanager_trust(reading: Reading, before: Snapshot | None, mode: SecurityMode) -> frozenset[bytes] | None:
+    if mode is not SecurityMode.MIXED or not _has(reading, NodeRole.CALLMANAGER):
+        return None
+    if before is None or before.callmanager_trust is None or reading.touched_trust is None:
+        return frozenset(der for der, stores in reading.trust.items() if Store.CALLMANAGER_TRUST in stores)
+    held = {der for der in reading.touched_trust if Store.CALLMANAGER_TRUST in reading.trust.get(der, ())}
+    changed = held ^ (before.callmanager_trust & reading.touched_trust)
+    return before.callmanager_trust ^ changed if changed else before.callmanager_trust
+
+
+def _has(reading: Reading, role: NodeRole) -> bool:
+    """Whether any of the nodes it is for has a role."""
+    return any(role in node.roles for node in reading.nodes if node.name in reading.names)
 
 
 def _configs(reading: Reading, before: Snapshot | None, mode: SecurityMode) -> Mapping[str, PhoneConfig]:
+    if not _has(reading, NodeRole.TFTP):
+        return {}
     if before is None or reading.touched_phones is None or not _is_alike(reading, before, mode):
         return _configs_of(reading, reading.phones.values(), mode)
     if not reading.touched_phones:
