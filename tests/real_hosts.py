@@ -18,7 +18,9 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from command_line import wait_until
+from certferry.cluster.cluster import Cluster
+from certferry.lab.lsc import LscFiles
+from command_line import COMMAND, wait_until
 from dhcp_network import SUBNET, Host, Network, dhcp_network, end_all
 from dhcp_programs import program
 from openssh import make_key
@@ -27,6 +29,8 @@ from postgres import SERVANT, SETTINGS, programs
 T = TypeVar("T")
 NETWORK = "198.51.100."
 DATABASE_PASSWORD = "the-database-s-password"
+PHONES_ON_A_HOST = 16
+_OUI = 0x001B54000000
 _FOLDERS = "certferry-hosts-"
 
 
@@ -218,6 +222,57 @@ class DhcpHost:
     def place(self) -> list[str]:
         """The options of ``certferry dhcp set`` that name it."""
         return ["--kea", str(self.socket), "--subnet", SUBNET, "--state", str(self.machine.folder / "undo.json")]
+
+
+@dataclass
+class PhoneHost:
+    """A host on which phones stay."""
+
+    machine: Machine
+    first: int
+    settings: list[object] = field(default_factory=list)
+    log: Path | None = None
+
+    @property
+    def devices(self) -> list[str]:
+        return [f"SEP{_OUI + self.first + number:012X}" for number in range(PHONES_ON_A_HOST)]
+
+    @property
+    def flash(self) -> Path:
+        return self.machine.folder / "flash"
+
+    def launch(self) -> None:
+        words = ["--dhcp", "eth0", "--first", self.devices[0], "--count", PHONES_ON_A_HOST, "--flash", self.flash]
+        self.log = self.machine.launch(*COMMAND, "fleet", "run", *words, *self.settings, "--json")
+
+    @property
+    def flash_at_first(self) -> Path:
+        return self.machine.folder / "flash-at-first"
+
+    def take_lscs(self, cluster: Cluster) -> None:
+        """Let the cluster's CAPF issue each phone its certificate."""
+        folder = self.machine.folder / "lsc"
+        for _ in LscFiles(folder).issue(cluster, self.devices):
+            pass
+        self.settings += ["--lsc", folder]
+
+    def switch_off(self) -> None:
+        for process in self.machine.processes:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+        self.machine.processes.clear()
+
+    def power_cut(self) -> None:
+        """Let all phones boot anew."""
+        for process in self.machine.processes:
+            process.send_signal(signal.SIGHUP)
+
+    def happened(self) -> list[dict[str, Any]]:
+        return [event for event in events(self.log) if "device" in event] if self.log else []
+
+    def held(self, device: str) -> dict[str, bytes]:
+        """What a phone keeps in its flash, by file."""
+        return {file.name: file.read_bytes() for file in sorted((self.flash / device).iterdir())}
 
 
 @dataclass

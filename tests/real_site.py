@@ -5,7 +5,6 @@ Every step is a command on the host where an administrator would type it.
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,15 +19,12 @@ from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.issuing import KeySource
 from certferry.cluster.sightings import Step
 from certferry.cluster.values import Node, NodeRole, Phone
-from certferry.lab.lsc import LscFiles
 from certferry.trust.release import Release
 from command_line import COMMAND, Ended
-from real_hosts import DatabaseHost, DhcpHost, Machine, SftpHost, Town, events, soon, town
+from real_hosts import DatabaseHost, DhcpHost, Machine, PhoneHost, SftpHost, Town, soon, town
 
 T = TypeVar("T")
 USUAL = frozenset({NodeRole.TVS, NodeRole.TFTP, NodeRole.CALLMANAGER})
-PHONES_ON_A_HOST = 16
-_OUI = 0x001B54000000
 
 
 @dataclass
@@ -126,57 +122,6 @@ class Side:
     def close(self) -> None:
         if self.opened is not None:
             self.opened.close()
-
-
-@dataclass
-class PhoneHost:
-    """A host on which phones stay."""
-
-    machine: Machine
-    first: int
-    settings: list[object] = field(default_factory=list)
-    log: Path | None = None
-
-    @property
-    def devices(self) -> list[str]:
-        return [f"SEP{_OUI + self.first + number:012X}" for number in range(PHONES_ON_A_HOST)]
-
-    @property
-    def flash(self) -> Path:
-        return self.machine.folder / "flash"
-
-    def launch(self) -> None:
-        words = ["--dhcp", "eth0", "--first", self.devices[0], "--count", PHONES_ON_A_HOST, "--flash", self.flash]
-        self.log = self.machine.launch(*COMMAND, "fleet", "run", *words, *self.settings, "--json")
-
-    @property
-    def flash_at_first(self) -> Path:
-        return self.machine.folder / "flash-at-first"
-
-    def take_lscs(self, cluster: Cluster) -> None:
-        """Let the cluster's CAPF issue each phone its certificate."""
-        folder = self.machine.folder / "lsc"
-        for _ in LscFiles(folder).issue(cluster, self.devices):
-            pass
-        self.settings += ["--lsc", folder]
-
-    def switch_off(self) -> None:
-        for process in self.machine.processes:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
-        self.machine.processes.clear()
-
-    def power_cut(self) -> None:
-        """Let all phones boot anew."""
-        for process in self.machine.processes:
-            process.send_signal(signal.SIGHUP)
-
-    def happened(self) -> list[dict[str, Any]]:
-        return [event for event in events(self.log) if "device" in event] if self.log else []
-
-    def held(self, device: str) -> dict[str, bytes]:
-        """What a phone keeps in its flash, by file."""
-        return {file.name: file.read_bytes() for file in sorted((self.flash / device).iterdir())}
 
 
 @dataclass
