@@ -23,6 +23,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("tools/*.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ .*$", re.MULTILINE)
+JAPANESE_PAGES = ("reference/troubleshooting", "how-to/migrate-in-the-browser")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -178,7 +179,8 @@ def test_the_japanese_readme_has_the_commands_of_the_english_one() -> None:
 
 def test_the_japanese_readme_links_to_the_same_pages() -> None:
     english, japanese = (set(LINK.findall(prose_of(ROOT / name))) for name in ("README.md", "README.ja.md"))
-    assert japanese - {"README.md"} - english == {"docs/reference/glossary.md", "docs/reference/troubleshooting.ja.md"}
+    more = {"docs/reference/glossary.md", *(f"docs/{page}.ja.md" for page in JAPANESE_PAGES)}
+    assert japanese - {"README.md"} - english == more
     assert english - {"README.ja.md"} <= japanese
 
 
