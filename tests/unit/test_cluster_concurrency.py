@@ -208,7 +208,7 @@ def test_a_writer_who_waits_too_long_is_told_that_the_database_is_busy(
 ) -> None:
     monkeypatch.setattr("certferry.cluster.engines.BUSY_SECONDS", 0.01)
     version = cluster.version()
-    with cluster._database.write(), pytest.raises(DatabaseError, match="locked|lock timeout"):
+    with cluster._database.write(), pytest.raises(DatabaseError, match=r"locked|lock timeout"):
         cluster.set_parameter(TVS_CACHE, "60")
     assert cluster.version() == version
     cluster.set_parameter(TVS_CACHE, "60")
