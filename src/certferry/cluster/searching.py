@@ -165,10 +165,13 @@ def _find_trust(connection: Connection, query: TrustQuery, part: Slice) -> Found
     wanted = select(entry, *(column for column in text.c if column.name != "sha256")).join(
         text, text.c.sha256 == entry.c.sha256
     )
-    for condition in _conditions(query):
-        wanted = wanted.where(condition)
+    wanted = wanted.where(*_conditions(query))
     column = wanted.selected_columns[_SORTS.get(query.sort, "store")]
-    rows, total = slice_of(connection, wanted, part, entry.c.id, column.desc() if query.descending else column)
+    order = column.desc() if query.descending else column
+    # What an entry itself tells is found without its certificate's text: both are large.
+    is_plain = column.table is entry and not query.text and query.expires_before is None
+    alone = select(entry.c.id).where(*_conditions(query)) if is_plain else None
+    rows, total = slice_of(connection, wanted, part, entry.c.id, order, alone=alone)
     return Found(tuple(_trust_line(row) for row in rows), total)
 
 
@@ -210,9 +213,21 @@ def contains(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:
 
 
 def slice_of(
-    connection: Connection, query: Select[Any], part: Slice, key: ColumnElement[Any], *order: ColumnElement[Any]
+    connection: Connection,
+    query: Select[Any],
+    part: Slice,
+    key: ColumnElement[Any],
+    *order: ColumnElement[Any],
+    alone: Select[Any] | None = None,
 ) -> tuple[Sequence[Any], int]:
-    """Return the rows of one page, and how many there are: one pass over short rows, then the page's own rows."""
+    """Return the rows of one page, and how many there are: one pass over short rows, then the page's own rows.
+
+    Two passes, when there is a query of the keys ``alone`` that is so cheap that a pass for each costs less.
+    """
+    if alone is not None:
+        total = connection.scalar(select(func.count()).select_from(alone.subquery())) or 0
+        keys = connection.scalars(alone.order_by(*order, key).offset(part.skip).limit(part.limit)).all()
+        return connection.execute(query.where(key.in_(keys)).order_by(*order, key)).all() if keys else (), total
     counted = query.with_only_columns(key, func.count().over()).order_by(*order, key)
     found = connection.execute(counted.offset(part.skip).limit(part.limit)).all()
     if not found:
