@@ -503,6 +503,8 @@ def tell(what: str) -> None:
 
 def described(measured: dict[str, Any]) -> str:
     """The figures as lines."""
+    if "skipped" in measured:
+        return f"skipped: {measured['skipped']}"
     size = "{nodes} nodes, {certificates} certificates, {phones} phones, imports of {imported}; {cores} cores"
     lines = [size.format(**measured)]
     for part, figures in measured.items():
@@ -528,8 +530,7 @@ def main() -> None:
     try:
         measured = measure(given.nodes, given.certificates, given.phones, given.imported, given.rounds)
     except MissingError as missing:
-        print(f"skipped: {missing}", file=sys.stderr)
-        return
+        measured = {"skipped": str(missing)}
     print(json.dumps(measured) if given.json else described(measured))
 
 
