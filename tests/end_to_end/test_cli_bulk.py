@@ -227,6 +227,8 @@ def test_the_password_is_kept_sealed_and_never_shown(site: Site) -> None:
 def test_the_four_buttons_in_order(site: Site) -> None:
     for cluster in ("destination", "source"):
         assert site.sftp(cluster, "--accept-new-host-key").code == 0
+    nothing_yet = site.bulk("source", "import", "--json")
+    assert (nothing_yet.code, nothing_yet.error["remedy"]) == (1, "Export on both publishers first, then consolidate.")
     exported = site.bulk("destination", "export", "--json")
     assert exported.code == 0
     assert exported.json["certificates"] == sum(file["certificates"] for file in exported.json["files"])

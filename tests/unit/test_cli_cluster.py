@@ -2,11 +2,13 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from certferry.cluster.cluster import Cluster
 from certferry.lab.keys import PooledKeys
 from command_line import Ended, certferry, loopback_cluster
 
@@ -78,6 +80,16 @@ def test_a_cluster_is_shown_as_tables(at: list[str]) -> None:
         "CN=source",
     ):
         assert words in text
+
+
+def test_the_change_that_each_node_serves_is_shown_beside_the_latest(at: list[str]) -> None:
+    with closing(Cluster.open(at[1])) as cluster:
+        cluster.report_served({"source-sub1": 1})
+        latest = cluster.version()
+    text = certferry("cluster", "show", *at).stdout
+    assert text.splitlines()[0].endswith(f"  change {latest}")
+    served = {line.split()[0]: line.split()[-1] for line in text.splitlines() if line.startswith("source-")}
+    assert (served["source-sub1"], served["source-pub"]) == ("1", "-")
 
 
 def test_a_parameter_is_set_and_tells_what_was_rebuilt(at: list[str]) -> None:

@@ -153,7 +153,8 @@ def _unfit(types: Iterable[BulkType] | None, foreign: Sequence[ForeignFile], *, 
     def judge(snapshot: Snapshot) -> Unfit | None:
         chosen = _chosen(snapshot, types)
         if not chosen and not foreign:
-            return Unfit(NotConsolidatedError("no cluster exported a certificate of the chosen type"))
+            told = "no cluster exported a certificate of the chosen type"
+            return Unfit(NotConsolidatedError(told, remedy="Export on both publishers first, then consolidate."))
         for name, refusal in snapshot.broken.items():
             if cluster := cluster_of_manifest(name):
                 return Unfit(refusal, (cluster,))

@@ -66,6 +66,8 @@ def create(
     given.clusters.append(made)
     shown = f"Cluster {name} stands in {place}. See it with: certferry cluster show --cluster {shlex.quote(place)}"
     out.data(_describe(made), shown)
+    if "://" in place:
+        out.text(f"Its key file: {made.location.key_file}. Every machine that uses the cluster needs it, mode 0600.")
 
 
 @app.command()
@@ -75,12 +77,14 @@ def show(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
     opened = open_cluster(cluster)
     described = _describe(opened)
     out.data(described)
-    out.text(f"{described['name']}  release {described['release']}  {described['security_mode']}")
+    release, mode, version = described["release"], described["security_mode"], described["version"]
+    out.text(f"{described['name']}  release {release}  {mode}  change {version}")
     out.text("")
     rows = [
-        (each["name"], each["address"], ", ".join(each["roles"]), _ports(each["ports"])) for each in described["nodes"]
+        (n["name"], n["address"], ", ".join(n["roles"]), _ports(n["ports"]), described["served"].get(n["name"], "-"))
+        for n in described["nodes"]
     ]
-    out.table(("node", "address", "roles", "ports"), rows)
+    out.table(("node", "address", "roles", "ports", "serves change"), rows)
     out.text("")
     out.table(
         ("enterprise parameter", "key", "value"),
