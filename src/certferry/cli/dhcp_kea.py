@@ -162,7 +162,7 @@ def _carry_out(out: Output, kea: Kea, plan: Plan, *, only_plan: bool, yes: bool)
         confirm(out, f"Change option 150 of {plan.place.subnet}?", yes=yes)
     applied = kea.apply(plan)
     out.data(_described(plan, applied))
-    if applied.changed and applied.written:
+    if plan.is_pending and applied.written:
         out.text("Changed, also in Kea's file.")
     for warning in applied.warnings:
         out.warn(warning)
