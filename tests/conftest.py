@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+from xdist.scheduler import LoadScopeScheduling
 
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.location import ClusterLocation
@@ -49,12 +50,21 @@ TOGETHER = (
 """Modules whose tests share something that takes seconds to make: each stays with one worker."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of such a module together, whatever the number of workers."""
-    for item in items:
-        if item.path.stem in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+class Together(LoadScopeScheduling):  # type: ignore[misc] -- xdist is without types
+    """Hands tests out one by one, those of a module of ``TOGETHER`` all to one worker.
+
+    xdist's own groups mark the ids of tests, which pytest 9.2 does not let it: they group nothing.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = Path(nodeid.partition("::")[0]).stem
+        return module if module in TOGETHER else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together | None:
+    """Let ``--dist loadgroup`` keep the tests of such a module together."""
+    return Together(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(scope="session")
