@@ -207,8 +207,8 @@ SUBJECTS = (
     Subject(
         "several_machines", "One cluster on several machines",
         "21 node processes on one PostgreSQL, with 100,000 trust certificates and 40,000 phones. The time runs from "
-        "the end of the import's transaction until the last node answers from it. All nodes share the cores of one machine "
-        "here: their CPU for an import, one after the other, is most of that time.",
+        "the end of the import's transaction until the last node answers from it. All nodes share the cores of one "
+        "machine here: their CPU for an import, one after the other, is most of that time.",
         (
             Promise(
                 "an import is served by all nodes", "within 1 s",
