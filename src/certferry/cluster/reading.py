@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select
 from certferry.cluster import database, identities, nodes, parameters, phones, schema, trust_lists
 from certferry.cluster.database import Database
 from certferry.cluster.issuing import PrivateKey
+from certferry.cluster.layered import Layered
 from certferry.cluster.sealing import Seal
 from certferry.cluster.touched import Mark, Touched, is_all_touched, is_followed, keys_since, mark
 from certferry.cluster.values import CallManagerGroup, Identity, Node, NodeRole, Phone
@@ -39,7 +40,7 @@ class Reading:
     identities: tuple[Identity, ...]
     keys: Mapping[tuple[str, Purpose], tuple[Identity, PrivateKey]]
     groups: tuple[CallManagerGroup, ...]
-    trust: Mapping[bytes, frozenset[Store]]
+    trust: Layered[bytes, frozenset[Store]]
     touched_trust: frozenset[bytes] | None
     phones: Mapping[str, Phone]
     touched_phones: frozenset[str] | None
@@ -110,19 +111,13 @@ def _itls(connection: Connection, wanted: Iterable[Node]) -> dict[str, bytes]:
 
 def _trust(
     connection: Connection, before: Reading | None
-) -> tuple[Mapping[bytes, frozenset[Store]], frozenset[bytes] | None]:
+) -> tuple[Layered[bytes, frozenset[Store]], frozenset[bytes] | None]:
     if before is None or is_all_touched(connection, before.mark, Touched.TRUST):
-        return _all_trust(connection), None
+        return Layered(_all_trust(connection)), None
     changed = _changed_trust(connection, before.mark)
     if not changed:
         return before.trust, frozenset()
-    trust = dict(before.trust)
-    for der, stores in changed.items():
-        if stores:
-            trust[der] = frozenset(stores)
-        else:
-            trust.pop(der, None)
-    return trust, frozenset(changed)
+    return before.trust.changed({der: frozenset(stores) or None for der, stores in changed.items()}), frozenset(changed)
 
 
 def _all_trust(connection: Connection) -> dict[bytes, frozenset[Store]]:

@@ -7,11 +7,11 @@ of the one before and of what changed, and swapped in whole.
 """
 
 from collections.abc import Iterable, Mapping
-from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
+from certferry.cluster.layered import Layered
 from certferry.errors import MalformedError
 from certferry.wire.certificate import Certificate, serial_of
 from certferry.wire.names import comparable
@@ -39,6 +39,7 @@ _LONGEST_NAMES = 2048
 """Issuer and subject above this are only looked up as spelled: comparing them is work a stranger could ask for."""
 _CROWD = 16
 """So many certificates with one serial are read before anybody asks."""
+_Roles = Layered[bytes, tuple[Role, ...]]
 _comparable = lru_cache(maxsize=4096)(comparable)
 
 
@@ -63,13 +64,20 @@ class TvsIndex:
 
     __slots__ = ("_by_serial", "_met", "_namesakes", "_roles", "ttl", "version")
 
-    def __init__(self, version: int, ttl: int = DEFAULT_TTL) -> None:
-        """Make an empty index; ``build`` makes a useful one."""
+    def __init__(
+        self,
+        version: int,
+        ttl: int = DEFAULT_TTL,
+        roles: _Roles | None = None,
+        by_serial: "Layered[bytes, tuple[bytes, ...]] | None" = None,
+        namesakes: "dict[bytes, _Namesakes] | None" = None,
+    ) -> None:
+        """Make an empty index; ``build``, ``of`` and ``changed`` make useful ones."""
         self.version = version
         self.ttl = ttl
-        self._roles: dict[bytes, tuple[Role, ...]] = {}
-        self._by_serial: dict[bytes, tuple[bytes, ...]] = {}
-        self._namesakes: dict[bytes, _Namesakes] = {}
+        self._roles: _Roles = Layered({}) if roles is None else roles
+        self._by_serial: Layered[bytes, tuple[bytes, ...]] = Layered({}) if by_serial is None else by_serial
+        self._namesakes: dict[bytes, _Namesakes] = namesakes or {}
         self._met: dict[bytes, _Answer] = {}
 
     @classmethod
@@ -92,29 +100,21 @@ class TvsIndex:
         """Make an index of certificates in DER and the roles of each."""
         return cls(version, ttl).changed(roles, version)
 
-    def changed(self, roles: Mapping[bytes, frozenset[Role] | None], version: int) -> Self:
+    def changed(self, changes: Mapping[bytes, frozenset[Role] | None], version: int) -> Self:
         """Make an index of this one and of what changed: certificates in DER, None for those known no longer."""
-        index = copy(self)
-        index.version = version
-        index._take(roles)  # noqa: SLF001 -- its own kind
-        return index
-
-    def __copy__(self) -> Self:
-        index = type(self)(self.version, self.ttl)
-        index._roles, index._by_serial = self._roles.copy(), self._by_serial.copy()  # noqa: SLF001 -- its own kind
-        index._namesakes = self._namesakes.copy()  # noqa: SLF001 -- same
-        return index
-
-    def _take(self, changes: Mapping[bytes, frozenset[Role] | None]) -> None:
+        ordered = {der: None if given is None else _in_order(given) for der, given in changes.items()}
+        roles = self._roles.changed(ordered)
         moved: dict[bytes, list[bytes]] = {}
-        for der, given in changes.items():
-            if given is None:
-                self._roles.pop(der, None)
-            else:
-                self._roles[der] = _in_order(given)
+        for der in changes:
             moved.setdefault(serial_of(der), []).append(der)
-        for serial, ders in moved.items():
-            self._share(serial, (*self._by_serial.pop(serial, ()), *ders))
+        sharing = {
+            serial: _known((*self._by_serial.get(serial, ()), *ders), roles) or None for serial, ders in moved.items()
+        }
+        namesakes = {serial: each for serial, each in self._namesakes.copy().items() if serial not in moved}
+        for serial, ders in sharing.items():
+            if ders is not None and len(ders) > _CROWD:  # read now: that takes too long for an event loop
+                namesakes[serial] = _Namesakes.of(ders, roles, self.ttl)
+        return type(self)(version, self.ttl, roles, self._by_serial.changed(sharing), namesakes)
 
     def __len__(self) -> int:
         return len(self._roles)
@@ -148,15 +148,6 @@ class TvsIndex:
             self._met.clear()
         self._met[question] = answer
 
-    def _share(self, serial: bytes, ders: Iterable[bytes]) -> None:
-        """Note who has a serial. Those of a crowd are read now: that takes too long for an event loop."""
-        self._namesakes.pop(serial, None)
-        sharing = tuple(der for der in dict.fromkeys(ders) if der in self._roles)
-        if sharing:
-            self._by_serial[serial] = sharing
-        if len(sharing) > _CROWD:
-            self._namesakes[serial] = self._read(sharing)
-
     def _find(self, request: CertificateQueryRequest) -> _Answer:
         serial = request.serial.lstrip(b"\0")
         namesakes = self._namesakes.get(serial)
@@ -164,14 +155,8 @@ class TvsIndex:
             sharing = self._by_serial.get(serial)
             if sharing is None:
                 return _UNKNOWN_QUERY
-            namesakes = self._namesakes[serial] = self._read(sharing)
+            namesakes = self._namesakes[serial] = _Namesakes.of(sharing, self._roles, self.ttl)
         return namesakes.find(request.issuer, request.subject)
-
-    def _read(self, ders: Iterable[bytes]) -> "_Namesakes":
-        # Where serial and issuer are shared, the certificate with more roles is the likelier one meant; all nodes
-        # answer alike, however they came by what they know.
-        likely = sorted(ders, key=lambda der: (-len(self._roles[der]), der))
-        return _Namesakes((Certificate.parse(der), _found(der, self._roles[der], self.ttl)) for der in likely)
 
 
 class _Namesakes:
@@ -188,6 +173,16 @@ class _Namesakes:
             self._by_spelling.setdefault((issuer, subject), answer)
             self._by_name.setdefault((_comparable(issuer), _comparable(subject)), answer)
             self._by_issuer.setdefault(_comparable(issuer), answer)
+
+    @classmethod
+    def of(cls, ders: Iterable[bytes], roles: _Roles, ttl: int) -> "_Namesakes":
+        """Read certificates.
+
+        Where serial and issuer are shared, the one with more roles is the likelier one meant; all nodes answer alike,
+        however they came by what they know.
+        """
+        likely = sorted(ders, key=lambda der: (-len(roles[der]), der))
+        return cls((Certificate.parse(der), _found(der, roles[der], ttl)) for der in likely)
 
     def find(self, issuer: str, subject: str) -> _Answer:
         """Look up by spelling, then by names compared, then without the subject, as Unified CM does.
@@ -218,6 +213,11 @@ def _question_of(message: bytes) -> bytes:
     if HEADER_SIZE + (message[8] << 8 | message[9]) != size:
         return b""
     return message[_COMMAND] + message[_DEVICE_AT + (message[11] << 8 | message[12]) :]
+
+
+def _known(ders: Iterable[bytes], roles: _Roles) -> tuple[bytes, ...]:
+    """Leave out those known no longer, and what is there twice."""
+    return tuple(der for der in dict.fromkeys(ders) if der in roles)
 
 
 @lru_cache(maxsize=256)
