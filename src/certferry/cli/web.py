@@ -1,26 +1,17 @@
 """``certferry web``: the pages and the API of a cluster, and who may use them."""
 
-import asyncio
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 
-from certferry.cli.exit_codes import ExitCode
 from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, given, open_cluster, open_place, output
 from certferry.cli.output import Output
 from certferry.cli.passwords import PasswordMissingError, first_line
 from certferry.cluster.accounts import Role
 from certferry.cluster.cluster import Cluster
 from certferry.errors import UsageError
-from certferry.serve.notify import READY, STOPPING, notify
-from certferry.web.app import create_app
-from certferry.web.context import WebContext
 from certferry.web.passwords import Passwords
-from certferry.web.server import WebServer, check_loopback, listen, tls_context
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8443
 
@@ -56,54 +47,16 @@ def web(
         given.cluster, given.as_json = cluster or given.cluster, as_json or given.as_json
         return
     out, opened = output(as_json), open_cluster(cluster)
-    if insecure_http:
-        check_loopback(host)
+    # FastAPI takes a third of a second to import, for which no other command should wait.
+    from certferry.cli.web_serving import serve_pages  # noqa: PLC0415
+
     others: dict[str, Cluster] = {}
     for place in other_cluster or ():
         other = open_place(place)
         if other.name in (opened.name, *others):
             raise ClusterTwiceError(f"two clusters are called {other.name}")
         others[other.name] = other
-    world = WebContext(opened, others, https=not insecure_http)
-    uvloop.run(_serve(out, world, host, port))
-
-
-async def _serve(out: Output, world: WebContext, host: str, port: int) -> None:
-    tls = tls_context(world.cluster) if world.https else None
-    server = WebServer(create_app(world), listen(host, port, only_loopback=not world.https), tls)
-    ended = ExitCode.DONE
-
-    def stop(code: ExitCode) -> None:
-        nonlocal ended
-        ended = code
-        notify(STOPPING)
-        server.stop()
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop, ExitCode.DONE)
-    loop.add_signal_handler(signal.SIGINT, stop, ExitCode.INTERRUPTED)
-    telling = asyncio.create_task(_tell_ready(out, world, server, host))
-    try:
-        await server.run_until_stopped()
-    finally:
-        telling.cancel()
-    if ended:
-        raise typer.Exit(ended)
-
-
-async def _tell_ready(out: Output, world: WebContext, server: WebServer, host: str) -> None:
-    await server.ready.wait()
-    shown = f"[{host}]" if ":" in host else host
-    url = f"{'https' if world.https else 'http'}://{shown}:{server.port}/"
-    clusters = [cluster.name for cluster in world.clusters]
-    out.data({"ready": True, "url": url, "port": server.port, "clusters": clusters}, f"{', '.join(clusters)}: {url}")
-    if not world.cluster.accounts.users():
-        place = world.cluster.location.text
-        out.say("Nobody can log in yet. Add the first user in another terminal, this once:")
-        out.say(f"  certferry web user add NAME --role operator --cluster {place}")
-    out.note("Running. Stop with Ctrl-C or SIGTERM.")
-    sys.stdout.flush()
-    notify(READY)
+    serve_pages(out, opened, others, host, port, https=not insecure_http)
 
 
 @users.command()
