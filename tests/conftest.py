@@ -50,7 +50,7 @@ TOGETHER = (
 """Modules whose tests share something that takes seconds to make: each stays with one worker."""
 
 
-class Together(LoadScopeScheduling):  # type: ignore[misc] -- xdist is without types
+class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist is without types
     """Hands tests out one by one, those of a module of ``TOGETHER`` all to one worker.
 
     xdist's own groups mark the ids of tests, which pytest 9.2 does not let it: they group nothing.
