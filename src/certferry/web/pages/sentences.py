@@ -1,23 +1,39 @@
 """Sentences that the rooms below speak in English only, told in the reader's language.
 
-The tables ``sentences.toml`` and ``checks.toml`` pair each English sentence, with ``{names}`` for what varies, with the
-Japanese one; ``remedies.toml`` says by a refusal's code what to do. A sentence that is in no table is told as it is;
-tests hold the tables to what the rooms below say.
+The tables beside the pages' own words pair each English sentence, with ``{names}`` for what varies, with the Japanese
+one; ``remedies.toml`` says by a refusal's code what to do. A sentence that is in no table is told as it is; tests hold
+the tables to what the rooms below say.
 """
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
 from certferry.errors import Refusal
-from certferry.web.pages.language import Language
+from certferry.web.pages.language import Language, table
+from certferry.web.pages.sentence_index import SentenceIndex
 
 _SIDES = {"source": "移行元", "destination": "移行先"}
-_NAME = re.compile(r"\\\{(\w+)\\\}")
+_TABLES = (
+    "checks",
+    "evidence",
+    "reasons",
+    "refusals_bulk",
+    "refusals_cluster",
+    "refusals_web",
+    "refusals_wire",
+    "refusals_fleet",
+)
+_WORDS = {"state": "wave-state", "kind": "job"}
+"""Gaps that words of the pages stand in, with the beginning of their keys."""
+_LONGEST = 4000
+_DEEPEST = 5
+"""How many sentences are sought within each other; strangers' texts stand in some."""
+_BETWEEN_SENTENCES = ("; ", ", ")
+_AFTER_NAME = ": "
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +53,9 @@ class Told:
 
 def tell(sentence: str, language: Language) -> str:
     """Return ``sentence`` in ``language``; unchanged when there is no translation."""
-    if language == "en":
+    if language == "en" or len(sentence) > _LONGEST:
         return sentence
-    for pattern, translation in _patterns():
-        if found := pattern.fullmatch(sentence):
-            return translation.format(**{name: tell_side(value, language) for name, value in found.groupdict().items()})
-    return sentence
+    return _in_japanese(sentence)
 
 
 def remedy_of(code: str, remedy: str, language: Language) -> str:
@@ -50,19 +63,6 @@ def remedy_of(code: str, remedy: str, language: Language) -> str:
     if language == "en":
         return remedy
     return _table("sentences")["remedies"].get(code) or _table("remedies").get(code) or tell(remedy, language)
-
-
-@cache
-def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
-    pairs = [*_table("sentences")["sentences"].items(), *_table("checks").items()]
-    # Sentences with fewer gaps fit fewer others, so they are tried first.
-    pairs.sort(key=lambda pair: english_gaps(pair[0]))
-    return tuple((_pattern(english), japanese) for english, japanese in pairs)
-
-
-def english_gaps(english: str) -> tuple[int, int]:
-    """How loosely a sentence fits: by its gaps, then by how little is fixed."""
-    return english.count("{"), -len(english)
 
 
 def tell_side(value: str, language: Language) -> str:
@@ -73,8 +73,43 @@ def tell_side(value: str, language: Language) -> str:
     return f"{_SIDES.get(first, first)}{blank}{rest}"
 
 
-def _pattern(english: str) -> re.Pattern[str]:
-    return re.compile(_NAME.sub(r"(?P<\1>.+)", re.escape(english)), re.DOTALL)
+@lru_cache(maxsize=4096)
+def _in_japanese(sentence: str, depth: int = _DEEPEST) -> str:
+    """Tell a sentence whole; else each of those that are joined in it; else what stands behind a name."""
+    if not depth:
+        return sentence
+    found = _index().find(sentence)
+    for between in _BETWEEN_SENTENCES:
+        parts = sentence.split(between)
+        if len(parts) > 1 and (found is None or found.swallows(between)):
+            told = [_in_japanese(part, depth - 1) for part in parts]
+            if all(map(str.__ne__, told, parts)) or (found is None and told != parts):
+                return between.join(told)
+    if found:
+        return found.filled(lambda gap, value: _value(gap, value, depth - 1))
+    return _behind_a_name(sentence, depth - 1)
+
+
+def _behind_a_name(sentence: str, depth: int) -> str:
+    name, between, rest = sentence.partition(_AFTER_NAME)
+    told = _in_japanese(rest, depth) if rest else rest
+    return sentence if told == rest else f"{_value('', name, depth)}{between}{told}"
+
+
+def _value(gap: str, value: str, depth: int) -> str:
+    """Tell what stands in a gap: a word of the pages, a sentence, something of one side, or a name as it stands."""
+    if gap in _WORDS and (word := table("ja").get(f"{_WORDS[gap]}.{value}")):
+        return word
+    told = _in_japanese(value, depth) if " " in value else value
+    return tell_side(value, "ja") if told == value else told
+
+
+@cache
+def _index() -> SentenceIndex:
+    pairs = dict(_table("sentences")["sentences"])
+    for name in _TABLES:
+        pairs |= _table(name)
+    return SentenceIndex.of(pairs)
 
 
 @cache
