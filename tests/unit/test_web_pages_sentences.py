@@ -60,8 +60,6 @@ COMMAND_LINE_ONLY = {
     "cluster/backup.py": "backups are made and restored on the command line",
     "cluster/backup_file.py": "backups are made and restored on the command line",
     "cluster/moving.py": "clusters are moved on the command line",
-    "cluster/location.py": "pages are given their clusters when the server starts",
-    "cluster/server_address.py": "pages are given their clusters when the server starts",
     "cluster/nodes.py": "nodes are named when a cluster is created, on the command line",
     "web/server.py": "it is refused before there is a page: the server does not start",
     "fleet/dhcp.py": "pages never ask DHCP",
@@ -69,8 +67,6 @@ COMMAND_LINE_ONLY = {
     "fleet/option150.py": "resident phones only, on the command line",
     "fleet/processes.py": "fleets run on the command line",
     "fleet/worker.py": "fleets run on the command line",
-    "fleet/sip.py": "pages reach a registrar and send nothing",
-    "fleet/line.py": "pages reach a registrar and send nothing",
     "wire/dhcp.py": "pages never ask DHCP",
     "wire/phone_dhcp.py": "pages never ask DHCP",
     "wire/udp_datagram.py": "pages never ask DHCP",
@@ -78,7 +74,6 @@ COMMAND_LINE_ONLY = {
     "wire/sip_requests.py": "pages reach a registrar and send nothing",
     "wire/phone_alarm.py": "a node's log tells it",
     "wire/encrypted_file.py": "files are encrypted and opened by nodes and the command line",
-    "wire/tftp.py": "a client that is answered so tells that nobody answered",
 }
 """Files none of whose refusals reaches a page, with the reason."""
 NOT_SENTENCES = {
@@ -260,7 +255,7 @@ def test_what_stands_behind_a_name_is_told() -> None:
 
 
 def test_a_state_is_called_what_the_pages_call_it() -> None:
-    assert tell("migration 7 is paused", "ja") == "移行 7 は 一時停止 です"
+    assert tell("migration 7 is paused", "ja") == "移行 7 は一時停止です"
 
 
 def test_a_text_of_a_stranger_in_a_gap_is_no_template() -> None:

@@ -7,8 +7,9 @@ pattern is matched the fixed text at both ends is compared, so that most templat
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Self
 
 _GAP = re.compile(r"\{(\w+)\}")
@@ -16,14 +17,16 @@ _GAP = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The translation of a sentence's template and what stands in the gaps."""
+    """The translation of a sentence's template and what stands in the gaps.
+
+    ``anchored`` is whether the template begins with a fixed word; ``neat`` is whether no gap took in what stands
+    between a name and a sentence, or between two sentences, so that the template is surely the right one.
+    """
 
     translation: str
     values: Mapping[str, str]
-
-    def swallows(self, between: str) -> bool:
-        """Whether a gap took in what stands between two sentences, so that they may be sentences of their own."""
-        return any(between in value for value in self.values.values())
+    anchored: bool = True
+    neat: bool = True
 
     def filled(self, told: Callable[[str, str], str]) -> str:
         """Fill the translation, each gap as ``told`` tells its value."""
@@ -33,22 +36,33 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    head: str
-    tail: str
+    fixed: tuple[str, ...]
     pattern: re.Pattern[str]
     translation: str
 
     @classmethod
     def of(cls, english: str, translation: str) -> Self:
-        fixed = _GAP.split(english)
-        pieces = [f"(?P<{piece}>.+)" if place % 2 else re.escape(piece) for place, piece in enumerate(fixed)]
-        return cls(fixed[0], fixed[-1], re.compile("".join(pieces), re.DOTALL), translation)
+        pieces = _GAP.split(english)
+        parts = [f"(?P<{piece}>.+?)" if place % 2 else re.escape(piece) for place, piece in enumerate(pieces)]
+        return cls(tuple(pieces[::2]), re.compile("".join(parts), re.DOTALL), translation)
+
+    @property
+    def anchored(self) -> bool:
+        return " " in self.fixed[0]
 
     def find(self, sentence: str) -> Found | None:
-        if not (sentence.startswith(self.head) and sentence.endswith(self.tail)):
+        if not (sentence.startswith(self.fixed[0]) and sentence.endswith(self.fixed[-1])):
+            return None
+        if not all(piece in sentence for piece in self.fixed):
             return None
         match = self.pattern.fullmatch(sentence)
-        return Found(self.translation, match.groupdict()) if match else None
+        return Found(self.translation, match.groupdict(), self.anchored, self._is_neat(match)) if match else None
+
+    def _is_neat(self, match: re.Match[str]) -> bool:
+        # What ends a sentence may be a sentence with a name of its own.
+        *inner, last = match.groups()
+        inner = inner if self.fixed[-1] == "" else [*inner, last]
+        return not any(": " in value for value in inner) and not any("; " in value for value in match.groups())
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +81,20 @@ class SentenceIndex:
         others: list[_Template] = []
         for english in sorted(pairs.keys() - exact.keys(), key=_looseness):
             template = _Template.of(english, pairs[english])
-            (by_word[_first_word(english)] if " " in template.head else others).append(template)
+            (by_word[_first_word(english)] if template.anchored else others).append(template)
         return cls(exact, {word: tuple(templates) for word, templates in by_word.items()}, tuple(others))
 
     def find(self, sentence: str) -> Found | None:
-        """Find the template of ``sentence``; None when it is an instance of none."""
+        """Find the template of ``sentence``, a neat one if there is any; None when it is an instance of none."""
         if sentence in self.exact:
             return Found(self.exact[sentence], {})
-        return _first(self.by_word.get(_first_word(sentence), ()), sentence) or _first(self.others, sentence)
+        first: Found | None = None
+        for template in chain(self.by_word.get(_first_word(sentence), ()), self.others):
+            found = template.find(sentence)
+            if found and found.neat:
+                return found
+            first = first or found
+        return first
 
 
 def _looseness(english: str) -> tuple[int, int, str]:
@@ -84,7 +104,3 @@ def _looseness(english: str) -> tuple[int, int, str]:
 
 def _first_word(text: str) -> str:
     return text.partition(" ")[0]
-
-
-def _first(templates: Iterable[_Template], sentence: str) -> Found | None:
-    return next((found for template in templates if (found := template.find(sentence))), None)

@@ -30,9 +30,9 @@ _TABLES = (
 _WORDS = {"state": "wave-state", "kind": "job"}
 """Gaps that words of the pages stand in, with the beginning of their keys."""
 _LONGEST = 4000
+_LONGEST_LIST = 1000
 _DEEPEST = 5
 """How many sentences are sought within each other; strangers' texts stand in some."""
-_BETWEEN_SENTENCES = ("; ", ", ")
 _AFTER_NAME = ": "
 
 
@@ -79,21 +79,36 @@ def _in_japanese(sentence: str, depth: int = _DEEPEST) -> str:
     if not depth:
         return sentence
     found = _index().find(sentence)
-    for between in _BETWEEN_SENTENCES:
-        parts = sentence.split(between)
-        if len(parts) > 1 and (found is None or found.swallows(between)):
-            told = [_in_japanese(part, depth - 1) for part in parts]
-            if all(map(str.__ne__, told, parts)) or (found is None and told != parts):
-                return between.join(told)
-    if found:
+    if found and found.neat and not _is_list(sentence):
         return found.filled(lambda gap, value: _value(gap, value, depth - 1))
-    return _behind_a_name(sentence, depth - 1)
+    told = _joined(sentence, depth - 1)
+    if told == sentence and found:
+        return found.filled(lambda gap, value: _value(gap, value, depth - 1))
+    return told
 
 
-def _behind_a_name(sentence: str, depth: int) -> str:
-    name, between, rest = sentence.partition(_AFTER_NAME)
+def _joined(sentence: str, depth: int) -> str:
+    """Tell each of the sentences that are joined in one, or what stands behind a name."""
+    between = next((between for between in ("; ", ", ") if between in sentence and _is_joined(sentence, between)), "")
+    if between:
+        return between.join(_in_japanese(part, depth) for part in sentence.split(between))
+    name, colon, rest = sentence.partition(_AFTER_NAME)
     told = _in_japanese(rest, depth) if rest else rest
-    return sentence if told == rest else f"{_value('', name, depth)}{between}{told}"
+    return sentence if told == rest else f"{_value('', name, depth)}{colon}{told}"
+
+
+def _is_joined(sentence: str, between: str) -> bool:
+    return between == "; " or _is_list(sentence)
+
+
+def _is_list(sentence: str) -> bool:
+    """Whether sentences of one kind stand in a row with commas between; a comma in a sentence makes no list."""
+    if ", " not in sentence or len(sentence) > _LONGEST_LIST:
+        return False
+    found = [_index().find(part) for part in sentence.split(", ")]
+    known = [each for each in found if each and each.values]
+    alike = len({each.translation for each in known}) == 1 or all(each.anchored for each in known)
+    return len(known) == len(found) and alike
 
 
 def _value(gap: str, value: str, depth: int) -> str:
