@@ -51,8 +51,8 @@ TELLING = (
 )
 JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 WORDS = re.compile(r"\b[a-z]{2,}\b")
-UNTOLD = re.compile(r"\b[a-z]{2,} [a-z]{2,} [a-z]{2,}\b")
-COMMANDS = re.compile(r"\b(?:utils|certferry|show (?:cert|tls)|run sql|file delete)\b[ \w-]*")
+UNTOLD = re.compile(r"(?<![\w.-])[a-z]{2,} [a-z]{2,}\b")
+COMMANDS = re.compile(r"\b(?:utils|certferry|show (?:cert|tls|itl)|run sql|file delete)\b[ \w-]*")
 GAP = "X"
 MOST = 64
 
