@@ -60,7 +60,6 @@ COMMAND_LINE_ONLY = {
     "cluster/backup.py": "backups are made and restored on the command line",
     "cluster/backup_file.py": "backups are made and restored on the command line",
     "cluster/moving.py": "clusters are moved on the command line",
-    "cluster/nodes.py": "nodes are named when a cluster is created, on the command line",
     "web/server.py": "it is refused before there is a page: the server does not start",
     "fleet/dhcp.py": "pages never ask DHCP",
     "fleet/flash_folder.py": "only resident phones keep a flash, on the command line",
