@@ -12,7 +12,7 @@ from certferry.cluster.parameters import ROLLBACK, SECURITY_MODE, SIGNATURE_ALGO
 from certferry.cluster.trust_lists import SignerKeyError
 from certferry.cluster.values import CallManagerGroup, Phone, SecurityMode, TrustChange
 from certferry.serve.file_source import look_up
-from certferry.serve.files import FileLibrary
+from certferry.serve.files import SIGNING, FileLibrary
 from certferry.serve.signatures import Signatures
 from certferry.serve.snapshot import Credentials, Snapshot, trusted_certificates
 from certferry.trust.purpose import Purpose, Store
@@ -236,7 +236,7 @@ def signed_ahead(files: FileLibrary) -> None:
     """Let the library sign all, and wait until it has."""
     files.sign_ahead()
     for thread in threading.enumerate():
-        if thread.daemon and thread is not threading.current_thread():
+        if thread.name == SIGNING:
             thread.join(60)
 
 

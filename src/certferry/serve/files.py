@@ -24,6 +24,8 @@ from certferry.wire.phone_config import PhoneConfig
 logger = logging.getLogger(__name__)
 
 _PLAIN, _SIGNED, _LIST = ".cnf.xml", ".cnf.xml.sgn", ".tlv"
+SIGNING = "certferry-signing"
+"""The name of the threads that sign ahead."""
 _POLITENESS = 10
 _SOMEONE = "SEP-SOMEONE-S-DEVICE"
 """Stands for the device while what phones have in common is written."""
@@ -72,7 +74,7 @@ class FileLibrary:
         left = [device for device in edition.configs if device + _SIGNED not in edition.signed]
         waiting = iter(sample(left, len(left)))
         for _ in range(min(os.cpu_count() or 1, len(left))):
-            threading.Thread(target=self._sign_some, args=(edition, waiting), daemon=True).start()
+            threading.Thread(target=self._sign_some, args=(edition, waiting), name=SIGNING, daemon=True).start()
 
     def close(self) -> None:
         """Sign no more ahead."""
