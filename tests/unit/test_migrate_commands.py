@@ -14,7 +14,7 @@ from certferry.cluster.values import Phone
 from certferry.migrate.waves import lease
 from certferry.migrate.waves.sides import reset_id
 from command_line import Ended, certferry
-from conftest import MakeCluster
+from conftest import MakeCluster, usual_nodes
 
 PHONES = [Phone(f"SEP{number:012X}", "7962" if number % 3 == 0 else "8861") for number in range(12)]
 
@@ -47,7 +47,12 @@ class Ends:
 
 @pytest.fixture
 def ends(make_cluster: MakeCluster) -> Ends:
-    return Ends(make_cluster("source", nodes=1), make_cluster("destination", nodes=1))
+    """Nodes on loopback addresses at which nothing listens: what asks them is turned away at once."""
+    source, destination = (
+        replace(usual_nodes(name, 1)[0], address=address)
+        for name, address in (("source", "127.99.0.1"), ("destination", "127.99.0.2"))
+    )
+    return Ends(make_cluster("source", nodes=[source]), make_cluster("destination", nodes=[destination]))
 
 
 def test_a_plan_tells_waves_and_phones_and_changes_nothing_else(ends: Ends) -> None:
