@@ -56,6 +56,7 @@ def test_every_key_a_template_names_has_words() -> None:
 def made_up() -> Iterator[str]:
     """Keys that templates put together from what something is called."""
     yield from (f"role.{role}" for role in Role)
+    yield from (f"job-step.{step}" for step in ("read", "upload", "rename", "import", "verify", "rehearse", "phones"))
     yield from (f"mode.{mode}" for mode in SecurityMode)
     yield from (f"node-role.{role}" for role in NodeRole)
     yield from (f"type.{kind}" for kind in ("all", *BulkType))

@@ -41,11 +41,12 @@ const watched = document.querySelector("[data-job]");
 if (watched) {
   const bar = watched.querySelector("progress");
   const told = watched.querySelector(".told");
+  const steps = JSON.parse(watched.dataset.steps);
   const events = new EventSource(watched.dataset.job);
   events.addEventListener("progress", (event) => {
     const { step, done, total } = JSON.parse(event.data);
     if (total) { bar.max = total; bar.value = done; }
-    told.textContent = `${watched.dataset.step} ${step}: ${done} / ${total}`;
+    told.textContent = `${steps[step] ?? step}: ${done} / ${total}`;
     if (step === watched.dataset.until) again();
   });
   const again = () => { events.close(); window.location.reload(); };
