@@ -40,6 +40,8 @@ PASSWORD = "gates-of-dawn-1967"
 PICTURES = os.environ.get("CERTFERRY_PICTURES")
 """A folder: set, the tests leave a picture of each step there (``tools/take_pictures.py``)."""
 HIGHEST_PICTURE = 1700
+# What is awaited comes when the machine gets to it; five seconds are too few for one that does much else.
+playwright.expect.set_options(timeout=90_000)
 LAPTOP = playwright.ViewportSize(width=1280, height=800)
 
 
@@ -96,7 +98,7 @@ class Window:
         await self.page.get_by_role("button", name=self.say(key, **values), exact=True).click()
 
     async def sees(self, text: str) -> None:
-        await playwright.expect(self.page.get_by_text(text).first).to_be_visible(timeout=20_000)
+        await playwright.expect(self.page.get_by_text(text).first).to_be_visible()
 
     async def picture(self, name: str, *, full: bool = True) -> None:
         """Leave a picture in light and in dark."""

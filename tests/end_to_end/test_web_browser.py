@@ -38,7 +38,7 @@ class Two:
 
     async def all_registered(self, cluster: Cluster) -> None:
         """Wait until a cluster has registered every phone."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while len(cluster.sightings.registered()) < PHONES:  # noqa: ASYNC110 -- other processes do it
                 await asyncio.sleep(0.1)
 
@@ -93,7 +93,7 @@ async def bulk(window: Window, button: str) -> None:
     await window.picture(f"{button}-dialog-{window.publisher.cluster.name}", full=False)
     await dialog.get_by_role("button", name=say(f"bulk.do-{button}"), exact=True).click()
     await page.wait_for_url("**/security/bulk/jobs/*")
-    await playwright.expect(page.locator("[data-job]")).to_have_count(0, timeout=30_000)
+    await playwright.expect(page.locator("[data-job]")).to_have_count(0, timeout=90_000)
 
 
 async def import_(window: Window) -> None:
@@ -145,7 +145,7 @@ async def verify(window: Window) -> None:
     await window.sees(say("step.verify"))
     await window.picture("console-before-verification")
     await window.press("migration.verify")
-    await playwright.expect(page.get_by_text(say("verification.ok"))).to_be_visible(timeout=30_000)
+    await playwright.expect(page.get_by_text(say("verification.ok"))).to_be_visible(timeout=90_000)
     await window.picture("verification")
     await window.go("menu.migration", "menu.console")
     assert await page.locator("ol.steps > li.next").count() == 0
@@ -169,9 +169,9 @@ async def waves(window: Window, two: Two) -> None:
     await page.get_by_role("checkbox", name=say("waves.option150")).check()
     await window.picture("waves-planned")
     await window.press("waves.do-start")
-    await playwright.expect(page.locator("[data-migration]")).to_be_visible(timeout=60_000)
+    await playwright.expect(page.locator("[data-migration]")).to_be_visible(timeout=120_000)
     await window.picture("waves-running")
-    await playwright.expect(page.get_by_text(say("waves.now-done"))).to_be_visible(timeout=60_000)
+    await playwright.expect(page.get_by_text(say("waves.now-done"))).to_be_visible(timeout=120_000)
     await window.picture("waves-done")
     assert await window.overflows() == []
     await page.get_by_role("link", name=say("waves.all-phones"), exact=True).click()
