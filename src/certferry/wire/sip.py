@@ -19,6 +19,7 @@ count without case, one-letter names and folded lines are read (RFC 3261, 7.3).
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from certferry.errors import MalformedError
@@ -84,10 +85,10 @@ class SipMessage:
         if frame_length(data) != len(data):
             raise SipMalformedError(f"{len(data)} bytes are not one whole SIP message")
         head, _, body = data.partition(_END)
-        start, *lines = _text(head).split("\r\n")
+        start, headers = _head(head)
         if _VERSION not in start or not _SAFE.fullmatch(start):
             raise SipMalformedError(f"{start[:40]!r} at offset 0 is no SIP start line")
-        return cls(start, tuple(header for header in _headers(lines) if not _is_length(header[0])), body)
+        return cls(start, tuple(header for header in headers if not _is_length(header[0])), body)
 
     def encode(self) -> bytes:
         """Write the message, Content-Length last; raise ``SipMalformedError`` for text that breaks lines."""
@@ -249,11 +250,18 @@ def frame_length(data: bytes) -> int | None:
         if len(data) >= MAX_HEADERS:
             raise SipMalformedError(f"no end of headers within {MAX_HEADERS} bytes")
         return None
-    return end + len(_END) + _content_length(_text(data[:end]).split("\r\n")[1:])
+    return end + len(_END) + _content_length(_head(data[:end])[1])
 
 
-def _content_length(lines: Iterable[str]) -> int:
-    lengths = {value for name, value in _headers(lines) if _is_length(name)}
+@lru_cache(maxsize=16)
+def _head(data: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Take start line and headers apart, once for a message that is measured first and then read."""
+    start, *lines = _text(data).split("\r\n")
+    return start, tuple(_headers(lines))
+
+
+def _content_length(headers: Iterable[tuple[str, str]]) -> int:
+    lengths = {value for name, value in headers if _is_length(name)}
     if not lengths:
         return 0
     text = lengths.pop()
