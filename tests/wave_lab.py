@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -122,7 +123,14 @@ async def begin(*arguments: object) -> asyncio.subprocess.Process:
     """Start a command as a process."""
     words = [sys.executable, "-m", "certferry", *map(str, arguments)]
     pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+    # Where the tests run in the background of a shell, SIGINT is ignored, and a process would inherit that.
+    return await asyncio.create_subprocess_exec(
+        *words,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 async def inside(*arguments: object) -> Ended:
