@@ -54,7 +54,7 @@ def promises(kept: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield "| --- | --- | --- |"
     for subject in SUBJECTS:
         figures = kept.get(subject.name, {}).get("figures")
-        if figures is None or subject.skipped(figures):
+        if figures is None or "text" in figures or subject.skipped(figures):
             continue
         for promise in subject.promises:
             link = f"[{subject.title.partition(':')[0]}](#{anchor(subject.title)})"
