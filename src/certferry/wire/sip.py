@@ -153,7 +153,7 @@ class Register:
             via=(f"{_VERSION}/{transport} {local};branch=z9hG4bK{tag}{cseq}",),
             sender=f"<sip:{device}@{host}>;tag={tag}",
             recipient=f"<sip:{device}@{host}>",
-            contact=f'<sip:{device}@{local};transport={transport.lower()}>;{DEVICE_PARAMETER}="{device}"',
+            contact=contact_of(device, local, transport),
             call_id=call_id,
             cseq=cseq,
             expires=expires,
@@ -237,6 +237,11 @@ class Response:
     def first(self, name: str) -> str | None:
         """Return the value of the first header called ``name``, or None."""
         return SipMessage("", self.headers).first(name)
+
+
+def contact_of(device: str, local: str, transport: str) -> str:
+    """Write the Contact in which a phone names itself and where it is (``local``: address and port as one text)."""
+    return f'<sip:{device}@{local};transport={transport.lower()}>;{DEVICE_PARAMETER}="{device}"'
 
 
 def frame_length(data: bytes) -> int | None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote, unquote
 
-from certferry.wire.sip import DEVICE_PARAMETER, SipMalformedError, SipMessage, device_of
+from certferry.wire.sip import SipMalformedError, SipMessage, contact_of, device_of
 
 ALARM_METHOD = "REFER"
 ALARM_TYPE = "application/x-cisco-alarm+xml"
@@ -151,7 +151,7 @@ class Refer:
             via=f"{_VERSION}/{transport} {local};branch=z9hG4bK{tag}{cseq}",
             sender=f"<sip:{device}@{host}>;tag={tag}",
             recipient=f"<sip:{host}>",
-            contact=f'<sip:{device}@{local};transport={transport.lower()}>;{DEVICE_PARAMETER}="{device}"',
+            contact=contact_of(device, local, transport),
             call_id=call_id,
             cseq=cseq,
             alarm=alarm,
