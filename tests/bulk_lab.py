@@ -36,7 +36,7 @@ class Cluster:
     owned: list[Identity]
     entries: list[TrustEntry] = field(default_factory=list)
     past: list[HistoryEntry] = field(default_factory=list)
-    settings: dict[str, str] = field(default_factory=dict)
+    saved_settings: dict[str, str] = field(default_factory=dict)
     secret_settings: set[str] = field(default_factory=set)
     path: Path | None = None
 
@@ -69,12 +69,17 @@ class Cluster:
         return tuple(self.past)
 
     def setting(self, key: str) -> str | None:
-        return self.settings.get(key)
+        return self.saved_settings.get(key)
+
+    def settings(self, keys: Sequence[str]) -> dict[str, str]:
+        return {key: self.saved_settings[key] for key in keys if key in self.saved_settings}
 
     def set_setting(self, key: str, value: str, *, secret: bool = False) -> None:
-        self.settings[key] = value
-        if secret:
-            self.secret_settings.add(key)
+        self.put_settings(*(({}, {key: value}) if secret else ({key: value}, {})))
+
+    def put_settings(self, plain: Mapping[str, str], secrets: Mapping[str, str]) -> None:
+        self.saved_settings |= {**plain, **secrets}
+        self.secret_settings |= set(secrets)
         self.save()
 
     def sign(self, data: bytes) -> tuple[bytes, Certificate]:
@@ -94,7 +99,7 @@ class Cluster:
     def save(self) -> None:
         if self.path:
             temporary = self.path.with_suffix(".new")
-            temporary.write_bytes(pickle.dumps((self.entries, self.past, self.settings)))
+            temporary.write_bytes(pickle.dumps((self.entries, self.past, self.saved_settings)))
             temporary.replace(self.path)
 
     def _apply(self, changes: Iterable[TrustChange]) -> None:

@@ -98,8 +98,8 @@ def test_every_sftp_setting_is_told() -> None:
     keys: list[str] = []
 
     class Participant:
-        def set_setting(self, key: str, _value: str, *, secret: bool = False) -> None:
-            keys.append(key)
+        def put_settings(self, plain: dict[str, str], secrets: dict[str, str]) -> None:
+            keys.extend([*plain, *secrets])
 
     SftpSettings("sftp.example.com", "user", "/exchange").save(Participant())  # type: ignore[arg-type]
     assert [key for key in keys if f"| `{key}` |" not in text_of("docs/reference/settings.md")] == []

@@ -194,6 +194,15 @@ def test_a_secret_setting_opens_again_and_does_not_stand_in_the_database(make_cl
     assert opened.setting("bulk.host") == "sftp.example.com"
 
 
+def test_settings_that_belong_together_are_kept_all_or_none(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(nodes=1)
+    cluster.put_settings({"bulk.host": "old.example.com"}, {"bulk.password": "first"})
+    with pytest.raises(AttributeError):
+        cluster.put_settings({"bulk.host": "new.example.com"}, {"bulk.password": 5})  # type: ignore[dict-item]
+    told = cluster.settings(["bulk.host", "bulk.password", "bulk.port"])
+    assert told == {"bulk.host": "old.example.com", "bulk.password": "first"}
+
+
 def test_a_setting_that_becomes_secret_leaves_no_open_copy_in_its_row(make_cluster: MakeCluster) -> None:
     cluster = make_cluster(nodes=1)
     cluster.set_setting("bulk.password", "first", secret=False)

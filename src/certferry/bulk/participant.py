@@ -50,6 +50,14 @@ class Participant(Protocol):
         """Return a saved setting, or None; secrets come back opened."""
         ...
 
+    def settings(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """Return those of ``keys`` that are saved, read at one moment; secrets come back opened."""
+        ...
+
+    def put_settings(self, plain: Mapping[str, str], secrets: Mapping[str, str]) -> None:
+        """Save settings that belong together, all or none; ``secrets`` are sealed at rest."""
+        ...
+
     def set_setting(self, key: str, value: str, *, secret: bool = False) -> None:
         """Save a setting; a ``secret`` one is sealed at rest."""
         ...

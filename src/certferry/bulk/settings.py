@@ -77,7 +77,7 @@ class SftpSettings:
     @classmethod
     def load(cls, participant: Participant) -> Self:
         """Read the settings that the cluster saved; raise ``SettingsMissingError`` when there are none."""
-        saved = {key: value for key in _KEYS if (value := participant.setting(key))}
+        saved = {key: value for key, value in participant.settings(_KEYS).items() if value}
         if "sftp.host" not in saved:
             raise SettingsMissingError(f"cluster {participant.name} has no SFTP settings")
         return cls(
@@ -96,7 +96,7 @@ class SftpSettings:
         )
 
     def save(self, participant: Participant) -> None:
-        """Save the settings in the cluster; both passwords are sealed."""
+        """Save the settings in the cluster, all or none; both passwords are sealed."""
         algorithms = self.algorithms
         plain = {
             "sftp.host": self.host,
@@ -115,10 +115,8 @@ class SftpSettings:
                 strict=True,
             )
         )
-        for key, value in plain.items():
-            participant.set_setting(key, value)
-        participant.set_setting("sftp.password", self.password, secret=True)
-        participant.set_setting("sftp.pkcs12-password", self.pkcs12_password, secret=True)
+        secrets = {"sftp.password": self.password, "sftp.pkcs12-password": self.pkcs12_password}
+        participant.put_settings(plain, secrets)
 
     def with_host_key(self, host_key: str) -> Self:
         """Return these settings with ``host_key`` accepted."""

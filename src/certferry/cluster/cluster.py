@@ -356,12 +356,24 @@ class Cluster(Searches, Readings, Ledgers):
     def setting(self, key: str) -> str | None:
         """One of certferry's own settings, opened when it is a secret."""
         with self._database.read() as connection:
-            return parameters.read_setting(connection, self._seal, key)
+            return parameters.read_settings(connection, self._seal, [key]).get(key)
+
+    def settings(self, keys: Sequence[str]) -> dict[str, str]:
+        """Those of ``keys`` that are set, read at one moment; secrets are opened."""
+        with self._database.read() as connection:
+            return parameters.read_settings(connection, self._seal, keys)
 
     def set_setting(self, key: str, value: str | None, *, secret: bool = False) -> None:
         """Keep a setting; a secret is sealed. None takes it away."""
         with self._database.write() as connection:
             parameters.set_setting(connection, self._seal, key, value, secret=secret)
+
+    def put_settings(self, plain: Mapping[str, str], secrets: Mapping[str, str]) -> None:
+        """Keep settings that belong together, all or none; ``secrets`` are sealed."""
+        with self._database.write() as connection:
+            for values, secret in ((plain, False), (secrets, True)):
+                for key, value in values.items():
+                    parameters.set_setting(connection, self._seal, key, value, secret=secret)
 
     def audit_lines(self) -> tuple[str, ...]:
         """The audit log, oldest line first."""

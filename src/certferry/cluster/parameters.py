@@ -1,6 +1,6 @@
 """Enterprise parameters (``certferry cluster set KEY VALUE``) and certferry's own settings, secrets sealed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Table, delete, select
@@ -95,15 +95,13 @@ def set_parameter(connection: Connection, key: str, value: str) -> str:
     return read
 
 
-def read_setting(connection: Connection, seal: Seal, key: str) -> str | None:
-    """Read one of certferry's own settings, opening it when it is a secret; None when it was never set."""
-    row = connection.execute(select(schema.setting).where(schema.setting.c.key == key)).first()
-    if row is None:
-        return None
-    if row.sealed is not None:
-        return seal.open(row.sealed, f"setting {key}").decode()
-    value: str | None = row.value
-    return value
+def read_settings(connection: Connection, seal: Seal, keys: Sequence[str]) -> dict[str, str]:
+    """Read those of certferry's own settings that were ever set, opening secrets."""
+    rows = connection.execute(select(schema.setting).where(schema.setting.c.key.in_(keys)))
+    return {
+        row.key: row.value if row.sealed is None else seal.open(row.sealed, f"setting {row.key}").decode()
+        for row in rows
+    }
 
 
 def set_setting(connection: Connection, seal: Seal, key: str, value: str | None, *, secret: bool) -> None:

@@ -65,7 +65,9 @@ class Side:
     @cached_property
     def shared(self) -> tuple[str | None, ...]:
         """What both clusters have to give alike: where the exchange directory is."""
-        return tuple(self.cluster.setting(key) for key in ("sftp.host", "sftp.port", "sftp.directory"))
+        keys = "sftp.host", "sftp.port", "sftp.directory"
+        saved = self.cluster.settings(keys)
+        return tuple(saved.get(key) for key in keys)
 
     @cached_property
     def devices(self) -> frozenset[str]:
