@@ -20,8 +20,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from processes import cpu_seconds, resident_bytes, running
-from tvs import free_port
+from processes import cpu_seconds, free_port, resident_bytes, running
 
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.nodes import parse_node

@@ -1,13 +1,17 @@
 """Servers and load generators of the benchmarks: start them, compile them, and ask the operating system what they cost.
 
 CPU is user and system time as the kernel accounts it, of the process, its living children, and those it has reaped (a
-server that forks for each request). It is the fairest figure when client and server share the cores.
+server that forks for each request). It is the fairest figure when client and server share the cores. Memory of several
+processes is their proportional set size: a page that they share is counted once.
 """
 
 import contextlib
+import json
 import os
 import shutil
+import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -46,14 +50,21 @@ _FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str | Path], *, ready: str = "", said: list[str] | None = None) -> Iterator[int]:
-    """Run a server; yield its process id once it printed a line with ``ready`` (appended to ``said``), then end it."""
-    process = subprocess.Popen(
-        [str(word) for word in command],
-        stdout=subprocess.PIPE if ready else subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+def running(
+    command: Sequence[str | Path], *, ready: str = "", said: list[str] | None = None, core: int | None = None
+) -> Iterator[int]:
+    """Run a server; yield its process id once it printed a line with ``ready`` (appended to ``said``), then end it.
+
+    Its input stays open as long as it runs, for servers that end with whoever started them; ``core`` keeps it to one.
+    """
+    with on_core(core):
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if ready else subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
     try:
         if ready:
             line = _first_line(process, ready)
@@ -67,8 +78,9 @@ def running(command: Sequence[str | Path], *, ready: str = "", said: list[str] |
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        if process.stdout:
-            process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe:
+                pipe.close()
 
 
 def _first_line(process: subprocess.Popen[str], wanted: str) -> str:
@@ -77,6 +89,33 @@ def _first_line(process: subprocess.Popen[str], wanted: str) -> str:
         if wanted in line:
             return line
     raise MissingError(f"{process.args!r} ended with {process.wait()} before it was ready")
+
+
+@contextlib.contextmanager
+def certferry_files(address: str, folder: Path) -> Iterator[tuple[int, dict[str, int]]]:
+    """Run certferry's own services over the files of a folder; yield the process and the ports, by tftp and http."""
+    said: list[str] = []
+    with running([sys.executable, HERE / "peers/our_files.py", address, folder], ready='"ready"', said=said) as pid:
+        yield pid, json.loads(said[0])
+
+
+@contextlib.contextmanager
+def on_core(index: int | None) -> Iterator[None]:
+    """Keep what is started here to one core (``None``: to none), so that servers and load do not slow each other."""
+    cores = os.sched_getaffinity(0)
+    if index is not None:
+        os.sched_setaffinity(0, {sorted(cores)[index % len(cores)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def free_port() -> int:
+    """Return a TCP port of loopback that nobody holds now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def until(is_true: Callable[[], bool], what: str) -> None:
@@ -114,7 +153,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory of a process and its descendants; pages they share count for each of them in proportion."""
+    """Memory of a process and its descendants (PSS); pages they share count for each of them in proportion."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     own = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
     return own + sum(resident_bytes(child) for child in children(pid))

@@ -30,8 +30,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from processes import MissingError, cpu_seconds, resident_bytes
-from tvs import free_port
+from processes import MissingError, cpu_seconds, free_port, resident_bytes
 
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.searching import Slice, TrustQuery

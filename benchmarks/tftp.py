@@ -9,14 +9,13 @@ import argparse
 import contextlib
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from processes import HERE, MissingError, compiled, cpu_seconds, is_bound_udp, program, running, until
+from processes import MissingError, certferry_files, compiled, cpu_seconds, is_bound_udp, program, running, until
 
 FILE = "SEP0011223344AA.cnf.xml.sgn"
 SIZE = 4096
@@ -34,9 +33,8 @@ Server = Callable[[Path], contextlib.AbstractContextManager[tuple[int, int]]]
 @contextlib.contextmanager
 def certferry(folder: Path) -> Iterator[tuple[int, int]]:
     """Certferry's own service."""
-    said: list[str] = []
-    with running([sys.executable, HERE / "peers/our_files.py", ADDRESS, folder], ready='"ready"', said=said) as pid:
-        yield pid, json.loads(said[0])["tftp"]
+    with certferry_files(ADDRESS, folder) as (pid, ports):
+        yield pid, ports["tftp"]
 
 
 @contextlib.contextmanager

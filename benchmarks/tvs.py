@@ -2,7 +2,8 @@
 
 In one run on one machine, alternately: ``certferry serve`` as it is, one process, on a cluster with thousands of trust
 certificates; and ``peers/tvs_floor.c``, threads that block in libssl and answer everything with one canned reply.
-``load/tvs_load.c`` makes a full handshake for each question, as phones do. CPU is each server's own, from /proc; both
+``load/tvs_load.c`` makes a full handshake for each question, as phones do. CPU is each server's, as ``processes.py``
+takes it: neither has children, so it is that of the one process. Memory is its resident set, with what it shares. Both
 servers run on one core and the load on another, since two busy cores that share their parts slow each other down.
 
 ``measure()`` gives the same figures as plain data to other programs.
@@ -17,11 +18,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from os import getloadavg, sched_getaffinity, sched_setaffinity, sysconf
+from os import getloadavg, sysconf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,6 +32,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from processes import compiled, cpu_seconds, free_port, on_core, running
 
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.nodes import parse_node
@@ -47,10 +49,10 @@ from certferry.wire.tvs import (
     Status,
 )
 
-HERE = Path(__file__).parent
 NODE = "tvs1"
 DEVICE = "CP-8861-SEPB000B4BA0AEE"
 FLOOR_THREADS = 8
+LIBRARIES = ("ssl", "crypto", "pthread")
 PATIENCE = 60
 """Seconds that a server or a load may take to say anything."""
 
@@ -97,13 +99,8 @@ class Server:
     pid: int
     port: int
 
-    def cpu_seconds(self) -> float:
-        """CPU the process has used so far, all threads, user and system."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / sysconf("SC_CLK_TCK")
-
     def memory_mb(self) -> float:
-        """Resident memory."""
+        """Resident set of the process (RSS): pages it shares with others are counted whole."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
         return pages * sysconf("SC_PAGE_SIZE") / 1e6
 
@@ -126,8 +123,8 @@ def measure(sizes: Sizes = Sizes()) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="certferry-tvs-") as name, ExitStack() as stack:
         folder = Path(name)
         lab = Lab.make(folder, sizes)
-        load = Load(compiled(HERE / "load" / "tvs_load.c", folder), folder)
-        servers = [stack.enter_context(serving(lab)), stack.enter_context(floor(lab, folder))]
+        load = Load(load_program(), folder)
+        servers = [stack.enter_context(serving(lab)), stack.enter_context(floor(lab))]
         kinds = [compare(kind, servers, load, sizes) for kind in KINDS]
         return {
             "sizes": vars(sizes),
@@ -289,60 +286,35 @@ def foreign_certificate(number: int, key: ec.EllipticCurvePrivateKey) -> Certifi
     return Certificate.of(builder.not_valid_after(start + timedelta(days=1460)).sign(key, hashes.SHA256()))
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def compiled(source: Path, folder: Path) -> Path:
-    """Compile one C program."""
-    program = folder / source.stem
-    libraries = ["-lssl", "-lcrypto", "-lpthread"]
-    subprocess.run(["gcc", "-O2", "-o", str(program), str(source), *libraries], check=True)
-    return program
+def load_program() -> Path:
+    """Compile what asks."""
+    return compiled("load/tvs_load.c", *LIBRARIES)
 
 
 @contextmanager
 def serving(lab: Lab) -> Iterator[Server]:
     """Run ``certferry serve`` as everybody runs it."""
-    place = str(lab.cluster.location.folder)
-    command = [sys.executable, "-m", "certferry", "serve", "--cluster", place, "--json", "--until-eof"]
-    with process(command, lambda line: json.loads(line)["services"][0]["port"]) as (pid, port):
-        yield Server(US, pid, port)
+    with certferry_serve(lab.cluster) as pid:
+        yield Server(US, pid, lab.port)
 
 
 @contextmanager
-def floor(lab: Lab, folder: Path) -> Iterator[Server]:
+def certferry_serve(cluster: Cluster) -> Iterator[int]:
+    """Serve the one node of ours on the servers' core; yield its process."""
+    place = str(cluster.location.folder)
+    command = [sys.executable, "-m", "certferry", "serve", "--cluster", place, "--node", NODE, "--json", "--until-eof"]
+    with running(command, ready='"ready"', core=0) as pid:
+        yield pid
+
+
+@contextmanager
+def floor(lab: Lab) -> Iterator[Server]:
     """Run the C server, with the certificate, key and ciphers that certferry has."""
-    program = str(compiled(HERE / "peers" / "tvs_floor.c", folder))
-    command = [program, str(lab.identity), str(lab.reply), CIPHERS, str(FLOOR_THREADS)]
-    with process(command, int) as (pid, port):
-        yield Server(FLOOR, pid, port)
-
-
-@contextmanager
-def process(command: Sequence[str], port_of: Callable[[str], int]) -> Iterator[tuple[int, int]]:
-    """Run a server until the end of the block; its first line of output tells its port."""
-    with on_core(0):
-        running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    with running:
-        try:
-            assert running.stdout is not None
-            yield running.pid, port_of(running.stdout.readline())
-        finally:
-            running.terminate()
-
-
-@contextmanager
-def on_core(index: int) -> Iterator[None]:
-    """Keep what is started here to one core: the same core for both servers, another one for the load."""
-    cores = sched_getaffinity(0)
-    sched_setaffinity(0, {sorted(cores)[index % len(cores)]})
-    try:
-        yield
-    finally:
-        sched_setaffinity(0, cores)
+    program = compiled("peers/tvs_floor.c", *LIBRARIES)
+    command: list[str | Path] = [program, lab.identity, lab.reply, CIPHERS, str(FLOOR_THREADS)]
+    said: list[str] = []
+    with running(command, ready='"port"', said=said, core=0) as pid:
+        yield Server(FLOOR, pid, json.loads(said[0])["port"])
 
 
 @dataclass(frozen=True)
@@ -357,10 +329,10 @@ class Load:
         question = str(self.folder / kind.question)
         numbers = [str(at_once), str(total), str(kind.version)]
         command = [str(self.program), str(server.port), question, *numbers, kind.ciphers]
-        before = server.cpu_seconds()
+        before = cpu_seconds(server.pid)
         with on_core(1):
             done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=PATIENCE * 4)
-        used = server.cpu_seconds() - before
+        used = cpu_seconds(server.pid) - before
         figures: dict[str, Any] = json.loads(done.stdout)
         return {**figures, "cpu_ms": used / total * 1000, "per_second": figures["answered"] / figures["seconds"]}
 

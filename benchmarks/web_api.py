@@ -20,6 +20,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 import httpx
+from bulk_exchange import make_cluster
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -35,7 +36,7 @@ from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.migrations import MigrationPhone, PhoneState
 from certferry.cluster.nodes import parse_node
 from certferry.cluster.sightings import HeldLists, Sighting, Step
-from certferry.cluster.values import Node, NodeRole, Phone, TrustChange
+from certferry.cluster.values import Phone, TrustChange
 from certferry.lab.keys import PooledKeys
 from certferry.migrate.waves.planning import Rules
 from certferry.trust.purpose import Store
@@ -46,7 +47,6 @@ from openssh import running_sshd  # the tests' own OpenSSH server
 from web_site import Site
 
 ROUNDS = 10
-NODES = 21
 KEYS = 128
 STORES = (Store.CALLMANAGER_TRUST, Store.TOMCAT_TRUST, Store.PHONE_SAST_TRUST)
 PATHS = (
@@ -158,21 +158,11 @@ async def exchange_files(place: Path, settings: SftpSettings, count: int) -> int
     """Let ``count`` clusters of 21 nodes export, and one consolidate; return how many files there are."""
     keys, now = PooledKeys(KEYS), datetime.now(UTC)
     async with SftpExchange.opened(settings) as exchange:
-        clusters = [exporting_cluster(place, number, keys) for number in range(count)]
+        clusters = [make_cluster(place, number, keys) for number in range(count)]
         for cluster in clusters:
             await export(cluster, exchange, now=now)
         await consolidate(clusters[0], exchange, now=now)
         return len(await exchange.entries())
-
-
-def exporting_cluster(place: Path, number: int, keys: PooledKeys) -> Cluster:
-    """Make one cluster of 21 nodes."""
-    roles = frozenset({NodeRole.TVS, NodeRole.TFTP, NodeRole.CALLMANAGER})
-    first = roles | {NodeRole.PUBLISHER, NodeRole.CAPF}
-    nodes = [
-        Node(f"c{number}n{index}", f"10.{number}.0.{index + 1}", roles if index else first) for index in range(NODES)
-    ]
-    return Cluster.create(place / f"c{number}", ClusterSpec(f"c{number}", Release(12, 5, 1), nodes), keys=keys)
 
 
 def large_cluster(folder: Path, name: str, sizes: Sizes) -> Cluster:

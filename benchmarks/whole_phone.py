@@ -9,16 +9,15 @@ import argparse
 import asyncio
 import contextlib
 import json
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import tftp
 import tvs
-from processes import MissingError, cpu_seconds
+from processes import MissingError, cpu_seconds, free_port, on_core
 
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.nodes import parse_node
@@ -45,22 +44,13 @@ def make_cluster(folder: Path, phones: int) -> Cluster:
     cluster = Cluster.create(folder, ClusterSpec("bench", Release.parse("12.5.1"), nodes))
     cluster.put_group(CallManagerGroup("Default", tuple(node.name for node in nodes)))
     for service in Service:
-        cluster.set_port(tvs.NODE, service, tvs.free_port())
+        cluster.set_port(tvs.NODE, service, free_port())
     cluster.add_phones([Phone(device(number)) for number in range(phones)])
     return cluster
 
 
 def device(number: int) -> str:
     return f"SEP{number:012X}"
-
-
-@contextlib.contextmanager
-def serving(cluster: Cluster) -> Iterator[int]:
-    """Run ``certferry serve`` for the one node."""
-    place = str(cluster.location.folder)
-    command = [sys.executable, "-m", "certferry", "serve", "--cluster", place, "--node", tvs.NODE, "--json"]
-    with tvs.process([*command, "--until-eof"], lambda line: int(bool(json.loads(line)["ready"]))) as (pid, _):
-        yield pid
 
 
 async def taken(port: int, into: Path, phones: int) -> list[str]:
@@ -101,16 +91,16 @@ def _measure(place: Path, stack: contextlib.ExitStack, phones: int, rounds: int)
     questions.mkdir()
     place.chmod(0o755)
     cluster = make_cluster(place / "cluster", phones)
-    pid = stack.enter_context(serving(cluster))
+    pid = stack.enter_context(tvs.certferry_serve(cluster))
     [node] = [node for node in cluster.nodes() if node.name == tvs.NODE]
     ports = node.ports
     fetched = asyncio.run(taken(ports[Service.HTTP], files, phones))
     lab = make_lab(cluster, questions, ports[Service.TVS])
-    with tvs.on_core(0):
+    with on_core(0):
         dnsmasq, tftp_port = stack.enter_context(tftp.dnsmasq(files))
-    floor = stack.enter_context(tvs.floor(lab, questions))
+    floor = stack.enter_context(tvs.floor(lab))
     ours = tvs.Server(tvs.US, pid, ports[Service.TVS])
-    ask = tvs.Load(tvs.compiled(tvs.HERE / "load" / "tvs_load.c", questions), questions)
+    ask = tvs.Load(tvs.load_program(), questions)
     steps: dict[str, list[float]] = {name: [] for name in ("files", "question", "register", "dnsmasq", "C")}
     failed = 0
     for _ in range(rounds):

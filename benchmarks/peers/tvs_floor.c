@@ -2,7 +2,7 @@
  *
  *     tvs_floor IDENTITY.pem REPLY.bin CIPHERS THREADS [PORT]
  *
- * Listens on 127.0.0.1 (a free port unless one is given), prints the port, serves until killed. Framing as in
+ * Listens on 127.0.0.1 (a free port unless one is given), prints the port as JSON, serves until killed. Framing as in
  * phone-trust 3.1: ten bytes of header with the body's length in the last two, session id in bytes 4 to 7. It looks
  * nothing up, counts nothing, bounds nothing but each read's wait, and THREADS idle peers are enough to stop it:
  * a floor for costs, not a server.
@@ -91,7 +91,7 @@ static void listen_on(int port) {
         exit(1);
     }
     getsockname(listening, (struct sockaddr *)&address, &size);
-    printf("%d\n", ntohs(address.sin_port));
+    printf("{\"port\": %d}\n", ntohs(address.sin_port));
     fflush(stdout);
 }
 
