@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree, rmtree
+from typing import Any
 
 import pytest
 
@@ -288,6 +289,55 @@ def test_a_second_import_changes_nothing(exchanged: Site) -> None:
     assert again.code == 0
     assert again.json["undo"] is None
     assert again.json["pending"] == 0
+
+
+def test_a_plan_names_what_was_found_and_counts_what_is_skipped(exchanged: Site) -> None:
+    plan = exchanged.bulk("source", "import", "--plan")
+    lines = plan.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.split()[0] in ("add", "replace", "skip", "refuse")] == ["add"] * 9
+    skips = sum(change["action"] == "skip" for change in planned(exchanged)["changes"])
+    assert f"{skips} skipped: {skips} this cluster's own (-v lists each)" in lines
+    found = [
+        line.split()
+        for line in lines[lines.index(f"{skips} skipped: {skips} this cluster's own (-v lists each)") + 1 :]
+    ]
+    assert found[:3] == [
+        ["found", "from", "tomcat", "tftp", "capf", "itlrecovery"],
+        ["destination", "2", "2", "1", "1"],
+        ["source", "(this", "cluster)", "1", "1", "1", "1"],
+    ]
+    assert planned(exchanged)["found"][0] == {"cluster": "destination", "type": "tomcat", "certificates": 2}
+
+
+def planned(site: Site, *words: str) -> Any:
+    return site.bulk("source", "import", *words, "--plan", "--json").json
+
+
+def test_every_skip_is_listed_on_demand_and_in_json(exchanged: Site) -> None:
+    listed = exchanged.bulk("source", "import", "--plan", "-v").stdout.splitlines()
+    changes = planned(exchanged)["changes"]
+    assert sum(line.startswith("skip ") for line in listed) == sum(change["action"] == "skip" for change in changes) > 0
+
+
+def test_an_import_names_the_types_it_found_not_those_it_was_asked_for(site: Site) -> None:
+    for cluster in ("destination", "source"):
+        site.sftp(cluster, "--accept-new-host-key")
+        exported = site.bulk(cluster, "export", "tftp").stdout
+        assert "tftp" in exported
+    done = site.bulk("source", "consolidate")
+    assert (done.code, "tftp" in done.stdout, "tomcat" in done.stdout) == (0, True, False)
+    imported = site.bulk("source", "import", "--yes").stdout
+    assert "Successfully imported tftp certificate(s) from destination." in imported
+    assert "tomcat" not in imported
+    assert "capf" not in imported
+
+
+def test_a_second_import_says_so_without_an_empty_table(exchanged: Site) -> None:
+    assert exchanged.bulk("source", "import", "--yes").code == 0
+    again = exchanged.bulk("source", "import").stdout
+    assert "action" not in again
+    assert "held already" in again
+    assert "Nothing to change" in again
 
 
 def test_an_import_that_changes_something_asks_first(exchanged: Site) -> None:

@@ -4,9 +4,11 @@ Nothing is imported that is not vouched for: the consolidated file by its manife
 that are in the directory now, and each certificate by the signed manifest of the cluster it came from.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 
 from certferry.bulk.directory import stale_sources
 from certferry.bulk.exchange import Exchange, Progress, silent
@@ -67,18 +69,29 @@ class PlanOutdatedError(Refusal):
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """How many different certificates of one type a cluster brought into the exchange."""
+
+    cluster: str
+    bulk_type: BulkType
+    certificates: int
+
+
+@dataclass(frozen=True, slots=True)
 class ImportPlan:
     """What an import would do, in order, and whom it believes.
 
+    ``found`` is what there was to import, by cluster and type, this cluster's own exports included.
     ``signers`` has the fingerprint of each cluster's manifest signer, None for a cluster nothing vouches for.
-    ``warnings`` are sentences for the operator. ``held`` is what the stores held when the plan was made.
+    ``warnings`` are sentences for the operator. ``held`` is a digest of what the stores held when the plan was made.
     """
 
     types: tuple[BulkType, ...]
+    found: tuple[Found, ...]
     changes: tuple[PlannedChange, ...]
     signers: Mapping[str, str | None]
     warnings: tuple[str, ...]
-    held: frozenset[tuple[Store, str, str]]
+    held: str
 
     @property
     def pending(self) -> tuple[PlannedChange, ...]:
@@ -130,7 +143,7 @@ async def plan(
         *_changed_signers(participant, signers),
         *_namesakes(participant, gathered.incoming),
     )
-    return ImportPlan(tuple(chosen), changes, signers, warnings, _state(entries))
+    return ImportPlan(tuple(chosen), _found(gathered.incoming), changes, signers, warnings, _state(entries))
 
 
 def apply(participant: Participant, made: ImportPlan) -> Imported:
@@ -185,6 +198,15 @@ def _and_more(count: int) -> str:
     return f", and {count} more" if count else ""
 
 
+def _found(incoming: Iterable[Incoming]) -> tuple[Found, ...]:
+    """Count what came in; one certificate that several nodes export counts once."""
+    different = {(item.from_cluster, item.bulk_type, item.certificate) for item in incoming}
+    counted = Counter((cluster, bulk_type) for cluster, bulk_type, _ in different)
+    order = list(BulkType)
+    inside = sorted(counted.items(), key=lambda each: (each[0][0], order.index(each[0][1])))
+    return tuple(Found(cluster, bulk_type, count) for (cluster, bulk_type), count in inside)
+
+
 def _check_expected(snapshot: Snapshot, expect: Mapping[str, str]) -> None:
     for cluster, text in expect.items():
         fingerprint = _fingerprint(text)
@@ -233,8 +255,10 @@ def _held(entries: Iterable[TrustEntry]) -> dict[Store, list[HeldCertificate]]:
     return held
 
 
-def _state(entries: Iterable[TrustEntry]) -> frozenset[tuple[Store, str, str]]:
-    return frozenset((entry.store, entry.certificate.sha256, entry.origin) for entry in entries)
+def _state(entries: Iterable[TrustEntry]) -> str:
+    """Digest what the stores hold: there can be 100,000 entries, and a plan is kept until somebody decides."""
+    lines = sorted(f"{entry.store} {entry.certificate.sha256} {entry.origin}\n" for entry in entries)
+    return sha256("".join(lines).encode()).hexdigest()
 
 
 def _steps(change: PlannedChange, held: Mapping[tuple[Store, Certificate], TrustEntry]) -> list[TrustChange]:

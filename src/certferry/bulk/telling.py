@@ -55,6 +55,10 @@ def why_not_import(listing: Listing) -> str:
 def plan_json(made: ImportPlan) -> dict[str, Any]:
     """Describe a plan."""
     return {
+        "found": [
+            {"cluster": each.cluster, "type": each.bulk_type.value, "certificates": each.certificates}
+            for each in made.found
+        ],
         "changes": [_change(change) for change in made.changes],
         "pending": len(made.pending),
         "signers": dict(made.signers),

@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from certferry.bulk import consolidating, directory, exporting, importing
+from certferry.bulk.files import BundleName
 from certferry.bulk.lock import WAIT_SECONDS, break_lock
 from certferry.bulk.origins import ForeignFile
 from certferry.bulk.settings import SftpSettings
@@ -17,7 +18,7 @@ from certferry.bulk.telling import listing_json, plan_json
 from certferry.bulk.transport import SftpExchange
 from certferry.bulk.wrapping import BundlePasswordError, Wrapping
 from certferry.cli import bulk_sftp
-from certferry.cli.bulk_view import count_text, offers, show_plan
+from certferry.cli.bulk_view import count_text, offers, show_plan, tell_imported, tell_types
 from certferry.cli.exit_codes import ExitCode
 from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, open_cluster, output
 from certferry.cli.output import Output
@@ -100,7 +101,12 @@ def export(
     done = _exchange(opened, work, profile=profile)
     files = [{"name": name, "certificates": len(bundle)} for name, bundle in done.files.items()]
     out.data({"files": files, "certificates": done.certificates, "signer_sha256": done.fingerprint})
-    _tell_types(out, kind, "exported", "to sftp server")
+    tell_types(
+        out,
+        (bundle.bulk_type for name in done.files if (bundle := BundleName.parse(name))),
+        "exported",
+        "to sftp server",
+    )
     out.text(f"{len(files)} files with {done.certificates} certificates, signed by {done.fingerprint}.")
     out.note("Next: export on the other cluster, then: certferry bulk consolidate")
 
@@ -158,7 +164,7 @@ def consolidate(
     out.data({"files": files, "clusters": done.clusters, "unsigned": done.unsigned, "keys_ignored": done.keys_ignored})
     for name in done.keys_ignored:
         out.warn(f"{name} holds private keys; they were ignored. Whoever wrote it should know.")
-    _tell_types(out, kind, "consolidated", f"of {', '.join(done.clusters)}")
+    tell_types(out, done.files, "consolidated", f"of {', '.join(done.clusters)}")
     out.note("Next: certferry bulk import, on every cluster")
 
 
@@ -168,6 +174,7 @@ def import_(
     plan: Annotated[
         bool, typer.Option("--plan", help="Show what would change, change nothing; exit 3 if anything.")
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List also what is skipped, line by line.")] = False,
     yes: YesOption = False,
     expect: Annotated[
         list[str] | None, typer.Option("--expect", metavar="CLUSTER=SHA256", help="Pin a cluster's signer; repeatable.")
@@ -196,7 +203,7 @@ def import_(
             )  # fmt: skip
 
     made = _exchange(opened, work, passwords=pkcs12_password_file or (), out=out)
-    show_plan(out, made)
+    show_plan(out, made, opened.name, verbose=verbose)
     if plan:
         out.data(plan_json(made))
         raise typer.Exit(ExitCode.CHANGES_PENDING if made.pending else ExitCode.DONE)
@@ -204,8 +211,8 @@ def import_(
         confirm(out, f"Import {len(made.pending)} changes into the trust stores of {opened.name}?", yes=yes)
     done = importing.apply(opened, made)
     out.data({**plan_json(made), "undo": done.undo_id})
-    _tell_types(out, kind, "imported", "")
     if done.undo_id:
+        tell_imported(out, made, opened.name)
         out.text(f"{len(made.pending)} changes. Take them back with: certferry bulk undo {done.undo_id}")
     else:
         out.text("Nothing to change: the trust stores hold all of it already.")
@@ -303,11 +310,6 @@ async def _break_lock(exchange: SftpExchange, scope: str | None, *, wanted: bool
 
 def _types(kind: CertificateType) -> list[BulkType] | None:
     return None if kind is CertificateType.ALL else [BulkType(kind.value)]
-
-
-def _tell_types(out: Output, kind: CertificateType, verb: str, rest: str) -> None:
-    for each in _types(kind) or BulkType:
-        out.text(f"Successfully {verb} {each} certificate(s) {rest}".rstrip() + ".")
 
 
 def _pair(text: str) -> tuple[str, str]:
