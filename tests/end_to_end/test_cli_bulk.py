@@ -14,6 +14,7 @@ from certferry.bulk.files import lock_name
 from certferry.bulk.lock import Lock, utc_now
 from certferry.cli.output import Output
 from certferry.cluster.cluster import Cluster
+from certferry.cluster.values import TrustChange
 from certferry.lab.keys import PooledKeys
 from certferry.serve.lab_sftp import LabSftp
 from certferry.trust.purpose import Purpose
@@ -363,6 +364,57 @@ def test_undo_gives_back_exactly_what_was(exchanged: Site) -> None:
     assert {"id", "at", "actor", "action", "changes", "undone"} <= set(latest)
     assert exchanged.bulk("source", "undo", identifier, "--yes").code == 2
     assert exchanged.bulk("source", "undo", "no-such-change", "--yes").code == 2
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The questions asked at a terminal, each answered with no."""
+    questions: list[str] = []
+    monkeypatch.setattr(Output, "can_ask", property(lambda _: True))
+    monkeypatch.setattr("typer.confirm", lambda question, **_: questions.append(question))
+    return questions
+
+
+def test_undo_says_before_it_asks_what_it_will_do(exchanged: Site, asked: list[str]) -> None:
+    identifier = exchanged.bulk("source", "import", "--yes", "--json").json["undo"]
+    ended = exchanged.bulk("source", "undo", identifier, "--json")
+    assert (ended.code, ended.error["code"]) == (1, "cli.declined")
+    (question,) = asked
+    assert question.startswith(f"Take back {identifier}, the bulk import of ")
+    assert question.endswith("remove 9 entries from the trust stores of source and put 0 back?")
+
+
+def test_undo_counts_only_what_is_still_to_be_done(exchanged: Site, asked: list[str]) -> None:
+    identifier = exchanged.bulk("source", "import", "--yes", "--json").json["undo"]
+    entry = next(e for e in exchanged.source.trust_entries() if e.origin == "destination")
+    exchanged.source.change_trust([TrustChange("remove", entry.store, entry.certificate)], action="delete")
+    assert exchanged.bulk("source", "undo", identifier).code == 1
+    assert "remove 8 entries" in asked[0]
+
+
+def test_undo_of_what_cannot_be_undone_asks_nothing(exchanged: Site, asked: list[str]) -> None:
+    identifier = exchanged.bulk("source", "import", "--yes", "--json").json["undo"]
+    assert exchanged.bulk("source", "undo", identifier, "--yes").code == 0
+    for unfit in (identifier, "no-such-change"):
+        ended = exchanged.bulk("source", "undo", unfit, "--json")
+        assert (ended.code, ended.error["code"]) == (2, "cluster.undo-impossible")
+    assert asked == []
+
+
+def test_removing_a_cluster_says_before_it_asks_what_it_will_remove(exchanged: Site, asked: list[str]) -> None:
+    ended = exchanged.bulk("source", "remove-cluster", "destination", "--json")
+    assert (ended.code, ended.error["code"]) == (1, "cli.declined")
+    (question,) = asked
+    assert question.startswith(
+        "Remove the 5 files that destination exported (tomcat, tftp, capf, itlrecovery) from sftp://"
+    )
+    assert "destination" in exchanged.bulk("source", "list", "--json").json["clusters"]
+
+
+def test_removing_a_cluster_that_has_no_file_there_asks_nothing(exchanged: Site, asked: list[str]) -> None:
+    ended = exchanged.bulk("source", "remove-cluster", "nobody", "--json")
+    assert (ended.code, ended.error["code"]) == (1, "bulk.cluster-not-in-directory")
+    assert asked == []
 
 
 def test_a_new_export_makes_the_consolidation_stale(exchanged: Site) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from certferry.cli.output import Output
 from certferry.cluster.accounts import Role, TokenUnknownError, UserUnknownError
 from certferry.cluster.acting import acting_as, actor
 from certferry.cluster.cluster import Cluster
@@ -153,6 +154,19 @@ def test_a_user_is_added_listed_and_removed(cluster: Cluster, web: Callable[...,
     assert [each["user"] for each in web("user", "list", "--json").json["users"]] == ["eve"]
     assert web("user", "remove", "eve", "--yes").code == 0
     assert cluster.accounts.users() == ()
+
+
+def test_removing_a_user_asks_only_about_one_that_is_there(
+    cluster: Cluster, web: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(Output, "can_ask", property(lambda _: True))
+    monkeypatch.setattr("typer.confirm", lambda question, **_: asked.append(question))
+    assert web("user", "remove", "nobody", "--json").error["code"] == "web.user-unknown"
+    assert asked == []
+    Passwords(cluster.accounts, CHEAP).put_user("eve", Role.OPERATOR, PASSWORD)
+    assert web("user", "remove", "eve", "--json").error["code"] == "cli.declined"
+    assert asked == [f"Remove operator eve of {cluster.name}, with 0 API tokens?"]
 
 
 def test_the_cluster_may_be_named_before_the_noun(cluster: Cluster) -> None:

@@ -100,14 +100,21 @@ async def remove_cluster(
     hold its certificates are out of date from then on.
     """
     async with locked(exchange, cluster, operator, "removal", wait=wait):
-        entries = await exchange.entries()
-        bundles = [entry.name for entry in entries if is_bundle_of(entry.name, cluster)]
-        manifest = [entry.name for entry in entries if entry.name == manifest_name(cluster)]
-        if not bundles and not manifest:
-            raise ClusterNotInDirectoryError(f"cluster {cluster} has no file in the exchange directory")
-        await exchange.remove_many(bundles)
+        names = await exported_by(exchange, cluster)
+        manifest = [name for name in names if name == manifest_name(cluster)]
+        await exchange.remove_many([name for name in names if name not in manifest])
         await exchange.remove_many(manifest)
         await sweep(exchange, await exchange.entries(), cluster, PARTS | ASIDE)
+    return names
+
+
+async def exported_by(exchange: Exchange, cluster: str) -> tuple[str, ...]:
+    """Name the files that ``cluster`` exported, its manifest last; raises ``ClusterNotInDirectoryError``."""
+    entries = await exchange.entries()
+    bundles = [entry.name for entry in entries if is_bundle_of(entry.name, cluster)]
+    manifest = [entry.name for entry in entries if entry.name == manifest_name(cluster)]
+    if not bundles and not manifest:
+        raise ClusterNotInDirectoryError(f"cluster {cluster} has no file in the exchange directory")
     return (*bundles, *manifest)
 
 

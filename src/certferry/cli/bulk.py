@@ -10,7 +10,6 @@ from typing import Annotated, TypeVar
 import typer
 
 from certferry.bulk import consolidating, directory, exporting, importing
-from certferry.bulk.files import BundleName
 from certferry.bulk.lock import WAIT_SECONDS, break_lock
 from certferry.bulk.origins import ForeignFile
 from certferry.bulk.settings import SftpSettings
@@ -18,7 +17,16 @@ from certferry.bulk.telling import listing_json, plan_json
 from certferry.bulk.transport import SftpExchange
 from certferry.bulk.wrapping import BundlePasswordError, Wrapping
 from certferry.cli import bulk_sftp
-from certferry.cli.bulk_view import count_text, offers, show_plan, tell_imported, tell_types
+from certferry.cli.bulk_view import (
+    count_text,
+    offers,
+    removal_question,
+    show_plan,
+    tell_imported,
+    tell_types,
+    types_of,
+    undo_question,
+)
 from certferry.cli.exit_codes import ExitCode
 from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, open_cluster, output
 from certferry.cli.output import Output
@@ -26,6 +34,7 @@ from certferry.cli.passwords import bundle_password, first_line
 from certferry.cli.progress import progress_bars
 from certferry.cluster.acting import actor
 from certferry.cluster.cluster import Cluster
+from certferry.cluster.trust_stores import still_to_undo, undoable
 from certferry.errors import UsageError
 from certferry.trust.purpose import BulkType
 from certferry.wire.pkcs12 import Profile
@@ -101,12 +110,7 @@ def export(
     done = _exchange(opened, work, profile=profile)
     files = [{"name": name, "certificates": len(bundle)} for name, bundle in done.files.items()]
     out.data({"files": files, "certificates": done.certificates, "signer_sha256": done.fingerprint})
-    tell_types(
-        out,
-        (bundle.bulk_type for name in done.files if (bundle := BundleName.parse(name))),
-        "exported",
-        "to sftp server",
-    )
+    tell_types(out, types_of(done.files), "exported", "to sftp server")
     out.text(f"{len(files)} files with {done.certificates} certificates, signed by {done.fingerprint}.")
     out.note("Next: export on the other cluster, then: certferry bulk consolidate")
 
@@ -227,7 +231,9 @@ def undo(
 ) -> None:
     """Put the trust stores back to what they were before one change."""
     out, opened = output(as_json), open_cluster(cluster)
-    confirm(out, f"Take back change {identifier} of the trust stores of {opened.name}?", yes=yes)
+    entry = undoable(opened.history(), identifier)
+    if not yes:
+        confirm(out, undo_question(entry, still_to_undo(entry, opened.trust_entries()), opened.name), yes=False)
     done = opened.undo(identifier)
     changes = [{"action": c.action, "store": c.store.value, "sha256": c.certificate.sha256} for c in done]
     out.data({"undone": identifier, "changes": changes}, f"Took back {len(done)} changes of {identifier}.")
@@ -267,11 +273,16 @@ def remove_cluster(
 ) -> None:
     """Take a cluster's files out of the SFTP directory; trust stores stay as they are."""
     out, opened = output(as_json), open_cluster(cluster)
-    confirm(out, f"Remove what {name} exported from the directory?", yes=yes)
+
+    async def look(exchange: SftpExchange, _wrapping: Wrapping) -> tuple[str, ...]:
+        return await exporting.exported_by(exchange, name)
 
     async def work(exchange: SftpExchange, _wrapping: Wrapping) -> tuple[str, ...]:
         return await exporting.remove_cluster(exchange, name, operator=actor())
 
+    if not yes:
+        there = SftpSettings.load(opened).url
+        confirm(out, removal_question(name, _exchange(opened, look), there), yes=False)
     removed = _exchange(opened, work)
     out.data({"removed": removed}, f"Removed {len(removed)} files of {name}. Consolidate again.")
 

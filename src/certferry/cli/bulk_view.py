@@ -1,11 +1,13 @@
 """How bulk certificate management looks on a terminal: the list of files, the plan, what is offered next."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from certferry.bulk.directory import ListedFile, Listing
+from certferry.bulk.files import BundleName
 from certferry.bulk.importing import ImportPlan
 from certferry.cli.output import Output
+from certferry.cluster.values import HistoryEntry, TrustChange
 from certferry.trust.purpose import BulkType
 from certferry.trust.store_rules import Action, Code
 
@@ -62,6 +64,25 @@ def tell_types(out: Output, kinds: Iterable[BulkType], verb: str, rest: str) -> 
     for kind in BulkType:
         if kind in done:
             tell_type(out, kind, verb, rest)
+
+
+def types_of(names: Iterable[str]) -> list[BulkType]:
+    """Tell of which types the files of these names are, in the order of the drop-down."""
+    there = {bundle.bulk_type for name in names if (bundle := BundleName.parse(name))}
+    return [kind for kind in BulkType if kind in there]
+
+
+def undo_question(entry: HistoryEntry, steps: Sequence[TrustChange], own: str) -> str:
+    """Ask whether a change is to be taken back, saying what that does."""
+    removed = sum(step.action == "remove" for step in steps)
+    what = f"Take back {entry.id}, the {entry.action} of {entry.at:%Y-%m-%d %H:%M} UTC by {entry.actor}"
+    return f"{what}: remove {removed} entries from the trust stores of {own} and put {len(steps) - removed} back?"
+
+
+def removal_question(cluster: str, names: Sequence[str], place: str) -> str:
+    """Ask whether a cluster's files are to leave the directory, saying how many and of which types."""
+    kinds = ", ".join(types_of(names))
+    return f"Remove the {len(names)} files that {cluster} exported{f' ({kinds})' if kinds else ''} from {place}?"
 
 
 def tell_type(out: Output, kind: BulkType, verb: str, rest: str) -> None:

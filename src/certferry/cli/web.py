@@ -91,7 +91,9 @@ def remove(
 ) -> None:
     """Let a user in no more; their sessions and tokens end at once."""
     out, opened = output(as_json), open_cluster(cluster)
-    confirm(out, f"Remove user {name} of {opened.name}?", yes=yes)
+    user = opened.accounts.user(name)
+    tokens = sum(token.created_by == name for token in opened.accounts.tokens())
+    confirm(out, f"Remove {user.role} {name} of {opened.name}, with {tokens} API tokens?", yes=yes)
     opened.accounts.remove_user(name)
     out.data({"removed": name}, f"{name} may not log in any more.")
 

@@ -79,6 +79,12 @@ class Accounts:
         rows = self._rows(select(schema.web_user).where(schema.web_user.c.name == name))
         return _account(rows[0]) if rows else None
 
+    def user(self, name: str) -> Account:
+        """The user of that name; raises ``UserUnknownError``."""
+        if (found := self.find_user(name)) is None:
+            raise UserUnknownError(f"there is no user {name!r}")
+        return found
+
     def put_user(self, name: str, role: Role, password_hash: str) -> None:
         """Add a user, or give a known one another password and role."""
         row = {"name": name, "role": role.value, "password_hash": password_hash}

@@ -217,14 +217,27 @@ def _certificates(connection: Connection, fingerprints: Iterable[str]) -> dict[s
 
 def take_back(connection: Connection, identifier: str, now: datetime) -> tuple[TrustChange, ...]:
     """Reverse the change ``identifier`` and mark it undone; return what that changed."""
-    entry = next(iter(_history(connection, select(schema.history).where(schema.history.c.id == identifier))), None)
+    entry = undoable(_history(connection, select(schema.history).where(schema.history.c.id == identifier)), identifier)
+    done = apply_changes(connection, [_reverse(change) for change in reversed(entry.changes)], now)
+    connection.execute(update(schema.history).where(schema.history.c.id == identifier).values(undone=True))
+    return done
+
+
+def undoable(history: Iterable[HistoryEntry], identifier: str) -> HistoryEntry:
+    """Return the change ``identifier``, which can be taken back; raises ``UndoImpossibleError``."""
+    entry = next((each for each in history if each.id == identifier), None)
     if entry is None:
         raise UndoImpossibleError(f"there is no change {identifier!r}")
     if entry.undone:
         raise UndoImpossibleError(f"change {identifier} was undone before")
-    done = apply_changes(connection, [_reverse(change) for change in reversed(entry.changes)], now)
-    connection.execute(update(schema.history).where(schema.history.c.id == identifier).values(undone=True))
-    return done
+    return entry
+
+
+def still_to_undo(entry: HistoryEntry, held: Iterable[TrustEntry]) -> tuple[TrustChange, ...]:
+    """Tell what taking ``entry`` back would change in stores that hold ``held``."""
+    there = {(each.store, each.certificate) for each in held}
+    steps = (_reverse(change) for change in reversed(entry.changes))
+    return tuple(step for step in steps if (step.action == "remove") == ((step.store, step.certificate) in there))
 
 
 def _reverse(change: TrustChange) -> TrustChange:
