@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from certferry.cli.diagnose import LARGEST_INPUT
-from certferry.migrate.report import render_json
 from certferry.migrate.result import PhoneResult, Verification
 from certferry.trust.list_check import Check
 from command_line import COMMAND, certferry
@@ -27,9 +26,8 @@ def result(tmp_path: Path) -> Path:
     phone = PhoneResult("SEP001122334455", "would-fail", "tvs", "tvs.invalid", "nobody vouched")
     at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
     path = tmp_path / "result.json"
-    path.write_text(
-        render_json(Verification.of((check,), (phone,), source="192.0.2.1", destination="192.0.2.2", at=at))
-    )
+    verification = Verification.of((check,), (phone,), source="192.0.2.1", destination="192.0.2.2", at=at)
+    path.write_text(json.dumps(verification.to_json()))
     return path
 
 
@@ -86,6 +84,55 @@ def test_a_result_is_explained_phone_by_phone(result: Path) -> None:
     ended = certferry("diagnose", result, "--json")
     assert {finding["code"] for finding in ended.json["findings"]} == {"tvs.invalid"}
     assert certferry("diagnose", result, "--device", "SEP001122334455").code == 0
+
+
+WELL = Check("tvs.vouches", "TVS 192.0.2.1:2445 vouches for dst", "pass", "SAST, TFTP")
+UNSEEN = Check("tvs.vouches", "TVS 192.0.2.2:2445 vouches for dst", "unknown", "no answer in 5 s")
+
+
+def recorded(path: Path, *checks: Check) -> Path:
+    at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    verification = Verification.of(checks, (), source="192.0.2.1", destination="192.0.2.2", at=at)
+    path.write_text(json.dumps(verification.to_json()))
+    return path
+
+
+def test_a_result_in_which_nothing_failed_is_said_to_be_so(tmp_path: Path) -> None:
+    result = recorded(tmp_path / "result.json", WELL, WELL)
+    ended = certferry("diagnose", result)
+    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("Nothing failed: 2 checks pass")
+    told = certferry("diagnose", result, "--json", "--lang", "ja")
+    assert (told.code, told.json["findings"]) == (0, [])
+    assert "失敗はありません" in told.json["nothing_failed"]
+    assert "nothing_recognised" not in told.json
+
+
+def test_what_could_not_be_seen_is_named_where_nothing_failed(tmp_path: Path) -> None:
+    ended = certferry("diagnose", recorded(tmp_path / "result.json", WELL, UNSEEN))
+    assert ended.code == 0
+    assert "1 could not be told" in ended.stdout
+    assert "TVS 192.0.2.2:2445 vouches for dst: no answer in 5 s" in ended.stdout
+
+
+def test_a_result_in_which_nothing_could_be_told_is_no_success(tmp_path: Path) -> None:
+    assert certferry("diagnose", recorded(tmp_path / "result.json", UNSEEN)).code == 4
+    assert certferry("diagnose", recorded(tmp_path / "result.json")).code == 4
+
+
+def test_a_demo_that_went_well_did_not_fail(tmp_path: Path) -> None:
+    (tmp_path / "demo.json").write_text('{"ok": true, "modes": [{"phones": 20, "failed": 0}]}')
+    ended = certferry("diagnose", tmp_path / "demo.json")
+    assert (ended.code, ended.stdout.startswith("Nothing failed")) == (0, True)
+    (tmp_path / "demo.json").write_text('{"ok": false, "modes": [{"phones": 20, "failed": 1}]}')
+    assert certferry("diagnose", tmp_path / "demo.json").code == 4
+
+
+def test_a_phone_that_is_not_in_a_result_is_not_said_to_be_well(tmp_path: Path) -> None:
+    record = {"ok": True, "checks": [], "phones": [{"device": "SEP001122334455", "outcome": "would-migrate"}]}
+    (tmp_path / "result.json").write_text(json.dumps(record))
+    assert certferry("diagnose", tmp_path / "result.json", "--device", "SEP001122334455").code == 0
+    assert certferry("diagnose", tmp_path / "result.json", "--device", "SEP001122334466").code == 4
 
 
 def test_nothing_recognised_is_said_honestly_and_ends_with_4(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from certferry.lab.faults import FAULTS
 from certferry.lab.keys import PooledKeys
 from certferry.lab.witness import Fault, witness
 from certferry.migrate.diagnose import diagnose
-from certferry.migrate.report import render_html, render_json
+from certferry.migrate.report import render_html
 
 ROOT_CAUSES = {
     "not-exchanged": "import.wrong-side",
@@ -52,7 +52,7 @@ ROWS = [
 @pytest.mark.parametrize("fault", ROWS)
 async def test_the_cause_of_a_fault_is_found(fault: Fault, tmp_path: Path, key_pool: PooledKeys) -> None:
     seen = await witness(fault, tmp_path, key_pool)
-    found = diagnose(render_json(seen.verification))
+    found = diagnose(json.dumps(seen.verification.to_json()))
     assert ROOT_CAUSES[fault.name] in {each.code for each in found}
     ended = {"outcome": "ended", "code": seen.outcome.code, "reason": seen.outcome.reason}
     assert diagnose(json.dumps(ended))[0].code == fault.code

@@ -1,24 +1,20 @@
-"""The report for the change board: one HTML file that needs nothing else, or the same as JSON.
+"""The report for the change board: one HTML file that needs nothing else.
 
 On top the verdict in one sentence, then the chain of trust, what to do, the matrices, the phones, and the evidence
 of every check. Nothing is loaded from anywhere and no script runs (the page forbids both itself), so that it may be
 mailed; everything that came from a network is escaped. Filters are anchors. It prints on A4.
 """
 
-import json
-from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from hashlib import sha256
 from html import escape
-from importlib.resources import files
 
-from certferry.migrate.causes import Language, Text, find_cause, read_table
+from certferry.migrate.causes import Language, find_cause
 from certferry.migrate.chain_picture import SIGNS, chain_links, draw_chain
 from certferry.migrate.matrix import SEVERITY, Matrix, build_matrix
 from certferry.migrate.record import code_of_check
 from certferry.migrate.result import PhoneResult, Verification
+from certferry.migrate.sheet import Sheet
 from certferry.trust.list_check import Check, Verdict
 
 LISTED_PHONES = 200
@@ -28,11 +24,6 @@ TOLD_REMEDIES = 4
 FEW_COLUMNS = 10
 """Up to so many columns of a matrix have their names written across."""
 _OUTCOMES: dict[str, Verdict] = {"would-migrate": "pass", "would-fail": "fail", "unknown": "unknown"}
-
-
-def render_json(verification: Verification) -> str:
-    """Write the verification as the JSON that ``of_json`` reads."""
-    return json.dumps(verification.to_json(), indent=2, ensure_ascii=False) + "\n"
 
 
 def render_html(verification: Verification, title: str = "", language: Language = "en") -> str:
@@ -55,31 +46,20 @@ class _Evidence:
 class _Page:
     def __init__(self, verification: Verification, language: Language) -> None:
         self._all, self._language = verification, language
+        self._sheet = Sheet("report", language)
+        self._say = self._sheet.say
         self._evidence = _grouped(verification.checks)
         self._place = {id(check): group.number for group in self._evidence for check in group.checks}
 
-    def _say(self, key: str, **values: object) -> str:
-        return escape(_words()[key].of(self._language).format(**values))
-
     def lines(self, title: str) -> Iterator[str]:
-        heading = escape(title) or self._say("report")
-        style = (files("certferry.migrate") / "report.css").read_text(encoding="utf-8")
-        digest = b64encode(sha256(style.encode()).digest()).decode()
-        yield f'<!doctype html>\n<html lang="{self._language}">\n<head>\n<meta charset="utf-8">'
-        # Allowed is this one style sheet and nothing else: no script, no picture, no request.
-        yield (
-            '<meta http-equiv="Content-Security-Policy" '
-            f"content=\"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'\">"
-        )
-        yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        yield f"<title>{heading}</title>\n<style>{style}</style>\n</head>\n<body>\n<header>\n<h1>{heading}</h1>"
+        yield from self._sheet.opening(escape(title) or self._say("report"))
         where = {"source": self._all.source, "destination": self._all.destination}
         yield f'<p class="soft">{self._say("from-to", **where, at=f"{self._all.at:%Y-%m-%d %H:%M %Z}".strip())}</p>'
         yield from self._verdict()
         yield "</header>\n<main>"
         for part in (self._chain, self._to_do, self._matrices, self._phones, self._evidence_list):
             yield from part()
-        yield f'</main>\n<footer><p class="soft">{self._say("made-by")}</p></footer>\n</body>\n</html>'
+        yield self._sheet.closing()
 
     # The verdict
 
@@ -104,7 +84,7 @@ class _Page:
 
     def _chain(self) -> Iterator[str]:
         yield f'<section>\n<h2>{self._say("chain")}</h2>\n<p class="soft">{self._say("chain-about")}</p>'
-        label = _words()["chain"].of(self._language)
+        label = self._sheet.words["chain"]
         yield f"{draw_chain(chain_links(self._all, self._language), label)}\n</section>"
 
     def _matrices(self) -> Iterator[str]:
@@ -128,7 +108,7 @@ class _Page:
         yield "</tbody></table></div>"
 
     def _column(self, column: str) -> str:
-        return self._say(column) if column in _words() else escape(column)
+        return self._say(column) if column in self._sheet.words else escape(column)
 
     def _cell(self, matrix: Matrix, row: str, column: str) -> str:
         verdict = matrix.verdict(row, column)
@@ -246,11 +226,6 @@ class _Page:
     def _and_more(self, checks: Sequence[Check]) -> str:
         more = len(checks) - 1
         return f' <span class="soft">{self._say("like-it", count=more)}</span>' if more else ""
-
-
-@cache
-def _words() -> dict[str, Text]:
-    return {key: Text(**text) for key, text in read_table("report")["words"].items()}
 
 
 def _grouped(checks: Iterable[Check]) -> tuple[_Evidence, ...]:

@@ -2,18 +2,15 @@
 
 import csv
 import io
-from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from hashlib import sha256
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 from certferry.cluster.migrations import Event, Migration, MigrationPhone, PhoneState
-from certferry.migrate.causes import Language, Text, find_cause, read_table
+from certferry.migrate.causes import Language, find_cause
+from certferry.migrate.sheet import Sheet
 from certferry.migrate.waves.plots import draw_throughput, draw_times, percentile, times_to_register
 from certferry.migrate.waves.status import Status, describe
 
@@ -85,27 +82,17 @@ def _failure(code: str, phones: Sequence[MigrationPhone]) -> dict[str, Any]:
 class _Page:
     def __init__(self, report: Report, language: Language) -> None:
         self._report, self._language, self._status = report, language, report.status
-
-    def _say(self, key: str, **values: object) -> str:
-        return escape(_words()[key].of(self._language).format(**values))
+        self._sheet = Sheet("waves_report", language, ("report.css", "waves/report.css"))
+        self._say = self._sheet.say
 
     def lines(self) -> Iterator[str]:
-        heading = self._say("report", migration=self._status.migration)
-        style = _style()
-        digest = b64encode(sha256(style.encode()).digest()).decode()
-        yield f'<!doctype html>\n<html lang="{self._language}">\n<head>\n<meta charset="utf-8">'
-        yield (
-            '<meta http-equiv="Content-Security-Policy" '
-            f"content=\"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'\">"
-        )
-        yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        yield f"<title>{heading}</title>\n<style>{style}</style>\n</head>\n<body>\n<header>\n<h1>{heading}</h1>"
+        yield from self._sheet.opening(self._say("report", migration=self._status.migration))
         ends = {"source": self._report.source, "destination": self._report.migration.destination}
         yield f'<p class="soft">{self._say("from-to", **ends, at=f"{self._report.at:%Y-%m-%d %H:%M %Z}".strip())}</p>'
         yield f"{self._verdict()}\n</header>\n<main>"
         for part in (self._waves, self._plots, self._failures, self._phones, self._events):
             yield from part()
-        yield f'</main>\n<footer><p class="soft">{self._say("made-by")}</p></footer>\n</body>\n</html>'
+        yield self._sheet.closing()
 
     def _verdict(self) -> str:
         totals = self._status.totals
@@ -125,7 +112,7 @@ class _Page:
         yield "</tbody></table>\n</section>"
 
     def _plots(self) -> Iterator[str]:
-        phones, words = self._status.phones, {key: text.of(self._language) for key, text in _words().items()}
+        phones, words = self._status.phones, self._sheet.words
         times = times_to_register(phones)
         if not times:
             return
@@ -176,14 +163,3 @@ class _Page:
 
 def _plain(value: object) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-
-
-@cache
-def _words() -> Mapping[str, Text]:
-    return {key: Text(**text) for key, text in read_table("waves_report")["words"].items()}
-
-
-@cache
-def _style() -> str:
-    root = files("certferry.migrate")
-    return "".join(path.read_text(encoding="utf-8") for path in (root / "report.css", root / "waves" / "report.css"))
