@@ -13,8 +13,11 @@ from certferry.cluster.migration_search import MigrationSearch
 from certferry.cluster.migrations import Migrations
 from certferry.cluster.phone_search import PhoneSearch
 from certferry.cluster.resets import Resets
+from certferry.cluster.sealing import Seal
 from certferry.cluster.sightings import Sightings
 from certferry.cluster.web_jobs import WebJobs
+from certferry.cluster.web_outcomes import WebOutcomes
+from certferry.cluster.web_plans import WebPlans
 from certferry.cluster.web_sessions import WebSessions
 
 
@@ -22,6 +25,7 @@ class Ledgers:
     """The ledgers of one cluster."""
 
     _database: Database
+    _seal: Seal
     _clock: Callable[[], datetime]
 
     @property
@@ -58,6 +62,16 @@ class Ledgers:
     def web_jobs(self) -> WebJobs:
         """The jobs that the pages and the API started."""
         return WebJobs(self._database)
+
+    @property
+    def web_plans(self) -> WebPlans:
+        """The import plans that were shown and may be carried out."""
+        return WebPlans(self._database)
+
+    @property
+    def web_outcomes(self) -> WebOutcomes:
+        """Which changes the pages' forms made already."""
+        return WebOutcomes(self._database, self._seal)
 
     @property
     def phone_search(self) -> PhoneSearch:

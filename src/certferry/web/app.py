@@ -22,7 +22,6 @@ from certferry.web.monitoring import router as monitoring_router
 from certferry.web.refusals import answer_refusals
 from certferry.web.security import check_csrf
 from certferry.web.waves import Standings
-from certferry.web.work import Plans
 
 PAGES = "certferry.web.pages"
 STATIC = Path(__file__).with_name("static")
@@ -34,7 +33,6 @@ def create_app(context: WebContext) -> FastAPI:
     app = _bare()
     app.state.context = context
     app.state.jobs = Jobs(context.clock, context.cluster.web_jobs)
-    app.state.plans = Plans()
     app.state.standings = Standings(context.clock)
     app.state.expiries = Expiries()
     answer_refusals(app)

@@ -1,7 +1,6 @@
 """What jobs do: the buttons of bulk certificate management, verification and rehearsal, each as work with progress."""
 
-import secrets
-from collections import OrderedDict
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -15,8 +14,7 @@ from certferry.bulk.transport import SftpExchange
 from certferry.bulk.trying import try_settings
 from certferry.bulk.wrapping import Wrapping
 from certferry.cluster.cluster import Cluster
-from certferry.cluster.web_jobs import Job
-from certferry.errors import UsageError
+from certferry.cluster.web_jobs import Job, JobState
 from certferry.migrate.gather import Looking, Reach
 from certferry.migrate.place import HTTP_PORT, TVS_PORT, Place
 from certferry.migrate.rehearse import Rehearsed, choose_phones
@@ -24,42 +22,13 @@ from certferry.migrate.rehearse import rehearse as run_rehearsal
 from certferry.migrate.verify import Wish
 from certferry.migrate.verify import verify as run_verification
 from certferry.trust.purpose import BulkType
+from certferry.web import plans
 from certferry.web.context import WebContext
 from certferry.web.jobs import Jobs, Progress
 from certferry.web.security import User
 
 T = TypeVar("T")
-MOST_PLANS = 100
 MOST_PHONES = 10_000
-
-
-class PlanUnknownError(UsageError):
-    """There is no import plan of that id for this cluster."""
-
-    code = "web.plan-unknown"
-    remedy = "Plan the import again and look at the changes; the server forgets plans when it restarts."
-
-
-class Plans:
-    """The plans that were made and may be carried out, the latest hundred."""
-
-    def __init__(self) -> None:
-        self._plans: OrderedDict[str, tuple[str, importing.ImportPlan]] = OrderedDict()
-
-    def keep(self, cluster: str, made: importing.ImportPlan) -> str:
-        """Keep a plan; return its id."""
-        identifier = secrets.token_hex(8)
-        self._plans[identifier] = cluster, made
-        while len(self._plans) > MOST_PLANS:
-            self._plans.popitem(last=False)
-        return identifier
-
-    def find(self, cluster: str, identifier: str) -> importing.ImportPlan:
-        """Return a plan of ``cluster``; raises ``PlanUnknownError``."""
-        owner, made = self._plans.get(identifier, ("", None))
-        if made is None or owner != cluster:
-            raise PlanUnknownError(f"there is no plan {identifier!r} for {cluster}")
-        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +119,7 @@ async def start_consolidate(
     return await jobs.start("consolidate", cluster.name, user.name, work, asked=wish.asked(), key=key)
 
 
-async def start_plan(
-    jobs: Jobs, plans: Plans, cluster: Cluster, user: User, wish: ExchangeWish, key: str | None, clock: Any
-) -> Job:
+async def start_plan(jobs: Jobs, cluster: Cluster, user: User, wish: ExchangeWish, key: str | None, clock: Any) -> Job:
     """Start planning an import; its result has the changes and the plan's id."""
 
     async def work(progress: Progress) -> Mapping[str, Any]:
@@ -163,24 +130,35 @@ async def start_plan(
             )  # fmt: skip
 
         made = await in_directory(cluster, plan)
-        return {"plan": plans.keep(cluster.name, made), **plan_json(made)}
+        return {"plan": plans.keep(cluster, made, clock()), **plan_json(made)}
 
     return await jobs.start("plan", cluster.name, user.name, work, asked=wish.asked(), key=key, writes=False)
 
 
-async def start_import(jobs: Jobs, plans: Plans, cluster: Cluster, user: User, plan_id: str, key: str | None) -> Job:
+async def start_import(jobs: Jobs, cluster: Cluster, user: User, plan_id: str, key: str | None, clock: Any) -> Job:
     """Start carrying out a plan, or return the job that did; raises ``PlanUnknownError``."""
-    if key is not None and (known := await jobs.find_key(key)) is not None and known.asked == {"plan": plan_id}:
-        return known  # plans are gone after a restart, jobs are not
-    made = plans.find(cluster.name, plan_id)
+    asked = {"plan": plan_id}
+    key = key or await _key_of_plan(jobs, plan_id)
+    if (known := await jobs.find_key(key)) is not None and known.asked == asked:
+        return known  # a plan that was carried out is gone, its job is not
+    made = await asyncio.to_thread(plans.find, cluster, plan_id, clock())
 
     async def work(progress: Progress) -> Mapping[str, Any]:
         progress("import", 0, len(made.pending))
         done = importing.apply(cluster, made)
+        cluster.web_plans.forget(plan_id)
         progress("import", len(made.pending), len(made.pending))
         return {**plan_json(made), "undo": done.undo_id}
 
-    return await jobs.start("import", cluster.name, user.name, work, asked={"plan": plan_id}, key=key)
+    return await jobs.start("import", cluster.name, user.name, work, asked=asked, key=key)
+
+
+async def _key_of_plan(jobs: Jobs, plan_id: str) -> str:
+    """Name the one job of a plan, on whichever server it is clicked; after one that broke off, the next one."""
+    key = f"plan:{plan_id}"
+    while (known := await jobs.find_key(key)) is not None and known.state is JobState.INTERRUPTED:
+        key = f"plan:{plan_id}:{known.id}"
+    return key
 
 
 async def start_test(jobs: Jobs, cluster: Cluster, user: User, key: str | None, *, accept_new_host_key: bool) -> Job:

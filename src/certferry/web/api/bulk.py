@@ -7,7 +7,7 @@ from fastapi import Path
 
 from certferry.bulk.settings import SettingsMissingError, SftpSettings
 from certferry.bulk.trying import merge_settings
-from certferry.web.api.shared import ChosenCluster, Context, IdempotencyKey, Part, TheJobs, ThePlans, protected
+from certferry.web.api.shared import ChosenCluster, Context, IdempotencyKey, Part, TheJobs, protected
 from certferry.web.models import Page
 from certferry.web.security import Operator
 from certferry.web.views import history_view, job_view, page, sftp_view
@@ -105,26 +105,25 @@ async def plan(
     cluster: ChosenCluster,
     context: Context,
     jobs: TheJobs,
-    plans: ThePlans,
     user: Operator,
     key: IdempotencyKey = None,
 ) -> JobAnswer:
     """Start planning an import; the job's result has the changes, and ``plan`` for /bulk/import."""
     wish = ExchangeWish(tuple(wanted.types), wanted.accept_unsigned, expect=wanted.expect)
-    return job_view(await start_plan(jobs, plans, cluster, user, wish, key, context.clock))
+    return job_view(await start_plan(jobs, cluster, user, wish, key, context.clock))
 
 
 @router.post("/import", status_code=ACCEPTED)
 async def import_(
     wanted: ImportRequest,
     cluster: ChosenCluster,
+    context: Context,
     jobs: TheJobs,
-    plans: ThePlans,
     user: Operator,
     key: IdempotencyKey = None,
 ) -> JobAnswer:
     """Start *Import* of a plan: one transaction, whose ``undo`` is in the job's result."""
-    return job_view(await start_import(jobs, plans, cluster, user, wanted.plan, key))
+    return job_view(await start_import(jobs, cluster, user, wanted.plan, key, context.clock))
 
 
 @router.get("/history")

@@ -12,7 +12,6 @@ from certferry.web.jobs import Jobs
 from certferry.web.models import ErrorAnswer
 from certferry.web.refusals import InputError
 from certferry.web.security import check_csrf, current_user
-from certferry.web.work import Plans
 
 ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorAnswer, "description": "Refused, and why."}}
 LARGEST_PAGE = 1000
@@ -59,17 +58,10 @@ def jobs_of(request: Request) -> Jobs:
     return jobs
 
 
-def plans_of(request: Request) -> Plans:
-    """Give the import plans that were made."""
-    plans: Plans = request.app.state.plans
-    return plans
-
-
 Context = Annotated[WebContext, Depends(context)]
 ChosenCluster = Annotated[Cluster, Depends(chosen_cluster)]
 Part = Annotated[Slice, Depends(part_of)]
 TheJobs = Annotated[Jobs, Depends(jobs_of)]
-ThePlans = Annotated[Plans, Depends(plans_of)]
 IdempotencyKey = Annotated[
     str | None,
     Header(

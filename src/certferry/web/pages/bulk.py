@@ -166,7 +166,7 @@ async def _start(
         return await start_export(jobs, cluster, user, wish, key, clock)
     if button == "consolidate":
         return await start_consolidate(jobs, cluster, user, wish, key, clock)
-    return await start_plan(jobs, request.app.state.plans, cluster, user, wish, key, clock)
+    return await start_plan(jobs, cluster, user, wish, key, clock)
 
 
 async def _ask(
@@ -205,9 +205,9 @@ def _told(request: Request, job: Job) -> Told | None:
 async def carry_out(request: Request, context: Context, user: Operator, identifier: str) -> Response:
     """Carry out the plan that a job made; a plan is carried out once."""
     await read_form(request)
-    jobs, plans = request.app.state.jobs, request.app.state.plans
+    jobs = request.app.state.jobs
     plan = ((await jobs.find(identifier)).result or {}).get("plan", "")
-    job = await start_import(jobs, plans, context.cluster, user, plan, f"plan:{plan}")
+    job = await start_import(jobs, context.cluster, user, plan, None, context.clock)
     return go(f"{BULK}/jobs/{job.id}")
 
 

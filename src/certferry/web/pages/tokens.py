@@ -27,7 +27,8 @@ def tokens(request: Request, context: Context, user: Operator) -> Response:
     """Draw the tokens and the form for a new one; after it was made, its text, this once."""
     outcomes, key = outcomes_of(request), request.query_params.get("done", "")
     text = outcomes.secret(user.name, key)
-    outcomes.forget_secret(user.name, key)
+    if text:
+        outcomes.forget_secret(user.name, key)
     return _page(request, context, Form({"role": Role.READ_ONLY, "days": "90"}), text=text)
 
 
@@ -49,8 +50,8 @@ async def create(request: Request, context: Context, user: Operator) -> Response
     def act() -> Outcome:
         life = timedelta(days=int(form["days"])) if form["days"] else None
         token, text = make_token(form["name"], Role(form["role"]), user.account, context.clock(), life)
-        context.cluster.accounts.put_token(token)
         outcomes_of(request).keep_secret(user.name, form.key, text)
+        context.cluster.accounts.put_token(token)
         return Outcome("done.token", {"name": token.name})
 
     await run_in_threadpool(outcomes_of(request).once, user.name, form.key, act)

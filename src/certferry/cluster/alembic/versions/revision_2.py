@@ -1,7 +1,19 @@
 """Sightings of phones, resets, counters, migrations, and what the pages must not forget."""
 
 from alembic import op
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 from certferry.cluster.alembic.versions import revision_1
 from certferry.cluster.dialects import order_by_bytes
@@ -41,6 +53,7 @@ held_list = Table(
     Column("at", String, nullable=False),
     comment="which trust lists phones said they hold (phone-trust 4.6)",
 )
+Index("held_list_lists", held_list.c.ctl, held_list.c.itl, held_list.c.device)
 
 reset_request = Table(
     "reset_request",
@@ -97,7 +110,9 @@ migration_phone = Table(
     Column("code", String, nullable=False),
     Column("reason", Text, nullable=False),
 )
-Index("migration_phone_wave", migration_phone.c.migration, migration_phone.c.wave, migration_phone.c.state)
+_MOVING = migration_phone.c
+Index("migration_phone_order", _MOVING.migration, _MOVING.wave, _MOVING.device, _MOVING.state)
+Index("migration_phone_state", _MOVING.migration, _MOVING.state, _MOVING.ended_at)
 
 migration_event = Table(
     "migration_event",
@@ -139,6 +154,37 @@ web_job = Table(
     Column("ended_at", String),
     Column("result", Text),
     Column("error", Text),
+)
+
+web_plan = Table(
+    "web_plan",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("made_at", String, nullable=False, index=True),
+    Column("body", LargeBinary, nullable=False),
+    comment="import plans that were shown and may be carried out",
+)
+
+web_outcome = Table(
+    "web_outcome",
+    metadata,
+    Column("user", String, primary_key=True),
+    Column("key", String(64), primary_key=True, comment="SHA-256 of the form's key"),
+    Column("at", String, nullable=False, index=True),
+    Column("runner", String, nullable=False, comment="the server that does it"),
+    Column("runner_until", String, nullable=False, comment="the runner is taken for dead after this"),
+    Column("outcome", Text, comment="JSON; none while it is being done"),
+    comment="what the changes came to that forms asked for, so that each is done once",
+)
+
+web_secret = Table(
+    "web_secret",
+    metadata,
+    Column("user", String, primary_key=True),
+    Column("key", String(64), primary_key=True, comment="SHA-256 of the form's key"),
+    Column("at", String, nullable=False, index=True),
+    Column("sealed", LargeBinary, nullable=False),
+    comment="what was typed into a form in secret, until the form is through",
 )
 
 order_by_bytes(metadata)
