@@ -14,6 +14,7 @@ from certferry.cluster.values import Service
 from certferry.lab.keys import PooledKeys
 from certferry.serve.http import HttpFileServer
 from certferry.serve.node import NodeServices, ServeOptions
+from certferry.serve.registrar import Registrar
 from certferry.serve.snapshot import Snapshot
 from certferry.serve.tvs import TvsServer
 from certferry.serve.watching import Watcher
@@ -87,24 +88,31 @@ def test_the_level_may_come_from_the_environment(
 
 
 def bounds_of(services: NodeServices) -> dict[str, int]:
-    tvs, http = services.server(Service.TVS), services.server(Service.HTTP)
+    tvs, http, sip = (services.server(service) for service in (Service.TVS, Service.HTTP, Service.SIP))
     assert isinstance(tvs, TvsServer)
     assert isinstance(http, HttpFileServer)
+    assert isinstance(sip, Registrar)
     return {
         "tvs": tvs._listener._max_connections,
         "tvs from one": tvs._listener._max_from_one_address,
         "http": http._connection_limit,
         "http from one": http._limit_from_one_address,
+        "phones": sip._listener._max_connections,
+        "sip from one": sip._listener._max_from_one_address,
     }
 
 
 @pytest.mark.parametrize(
     ("options", "bounds"),
     [
-        (ServeOptions(), {"tvs": 8000, "tvs from one": 6000, "http": 8192, "http from one": 4096}),
         (
-            ServeOptions(most_tvs=50, most_http=40, most_from_one_address=3),
-            {"tvs": 50, "tvs from one": 3, "http": 40, "http from one": 3},
+            ServeOptions(most_phones=1000),
+            {"tvs": 8000, "tvs from one": 6000, "http": 8192, "http from one": 4096}
+            | {"phones": 1000, "sip from one": 750},
+        ),
+        (
+            ServeOptions(most_phones=30, most_tvs=50, most_http=40, most_from_one_address=3),
+            {"tvs": 50, "tvs from one": 3, "http": 40, "http from one": 3, "phones": 30, "sip from one": 3},
         ),
     ],
 )

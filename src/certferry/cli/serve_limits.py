@@ -29,7 +29,8 @@ MostFromOne = Annotated[
         "--max-from-one-address",
         min=1,
         max=_MOST,
-        help="TVS and HTTP connections that one address may hold; else 6000 of TVS, half of HTTP.",
+        help="Connections to TVS, HTTP and, until a phone is registered over them, SIP that one address may hold; "
+        "else 6000 of TVS, half of HTTP, three quarters of SIP.",
     ),
 ]
 

@@ -26,6 +26,12 @@ class Transport(Protocol):
     def abort(self) -> None:
         """End the connection now."""
 
+    def settle(self) -> None:
+        """Be no longer one of those that its address may hold so many of: it proved to be a phone's."""
+
+    def unsettle(self) -> None:
+        """Be one of them again, or end if there are too many."""
+
     def is_closing(self) -> bool:
         """Whether it has ended, or will when what is unsent is sent."""
 

@@ -58,7 +58,8 @@ class Listener:
     """One listening TCP socket. ``context`` may be replaced at any time; later connections use the new one.
 
     ``max_from_one_address`` bounds how many of the places one address may hold, None not at all: what it opens
-    beyond that is closed at once. Phones behind a proxy or a NAT share an address.
+    beyond that is closed at once. Phones behind a proxy or a NAT share an address. A place that ``settle`` was called
+    for does not count.
     """
 
     def __init__(
@@ -136,13 +137,27 @@ class Listener:
     def leave(self, peer: Peer, *, greeted: bool) -> None:
         """Give the peer's place back; ``greeted`` is whether it ever spoke."""
         del self._peers[peer.number]
-        self._from_address[peer.host] -= 1
-        if not self._from_address[peer.host]:
-            del self._from_address[peer.host]
+        if peer.is_counted:
+            self.discount(peer)
         self.counters.open -= 1
         self.counters.handshakes_failed += not greeted
         if not self._accepting:
             self._accept_on()
+
+    def count(self, peer: Peer) -> None:
+        """Count the peer's place as one that its address holds, as at first; end it if those are too many."""
+        peer.is_counted = True
+        self._from_address[peer.host] += 1
+        if self._from_address[peer.host] > self._max_from_one_address:
+            self.counters.refused += 1
+            peer.abort()
+
+    def discount(self, peer: Peer) -> None:
+        """Count the peer's place no more as one that its address holds."""
+        peer.is_counted = False
+        self._from_address[peer.host] -= 1
+        if not self._from_address[peer.host]:
+            del self._from_address[peer.host]
 
     # The loop's wake-ups
 

@@ -54,8 +54,8 @@ class ServeOptions:
     """Settings of the services that are not the cluster's.
 
     Old TLS for old phones; several workers on one port; phones that a registrar keeps connected at most, None: as many
-    as the process may have files for; connections to TVS and to HTTP, and those of both that one address may hold,
-    None: what is usual for each.
+    as the process may have files for; connections to TVS and to HTTP, and those of both, and of a registrar as long as
+    no phone is registered over them, that one address may hold, None: what is usual for each.
     """
 
     allow_tls10: bool = False
@@ -128,6 +128,7 @@ class NodeServices:
             on_refused=self.watch.refused,
             on_alarm=self.watch.alarm,
             max_connections=self._options.most_phones or places_for_phones(),
+            max_from_one_address=self._options.most_from_one_address,
             reuse_port=self._options.reuse_port,
         )
 

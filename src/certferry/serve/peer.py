@@ -32,6 +32,12 @@ class Home(Protocol):
     def leave(self, peer: "Peer", *, greeted: bool) -> None:
         """Give the peer's place back; ``greeted`` is whether it ever spoke."""
 
+    def count(self, peer: "Peer") -> None:
+        """Count the peer's place as one that its address holds, as at first; end it if those are too many."""
+
+    def discount(self, peer: "Peer") -> None:
+        """Count the peer's place no more as one that its address holds."""
+
 
 class Peer:
     """A plain TCP connection. It is a ``conversation.Transport``; ``number`` is its file descriptor's."""
@@ -46,12 +52,14 @@ class Peer:
         "_unsent",
         "deadline",
         "host",
+        "is_counted",
         "number",
     )
 
     def __init__(self, connection: socket.socket, address: tuple[Any, ...], deadline: float, home: Home) -> None:
         self.deadline = deadline
         self.host: str = address[0]
+        self.is_counted = True
         self._address = address
         self.number = connection.fileno()
         self._socket = connection
@@ -100,6 +108,16 @@ class Peer:
         self._home.leave(self, greeted=conversation is not None)
         if conversation is not None:
             conversation.connection_lost(None)
+
+    def settle(self) -> None:
+        """Be no longer one of those that its address may hold so many of: it proved to be a phone's."""
+        if self.is_counted:
+            self._home.discount(self)
+
+    def unsettle(self) -> None:
+        """Be one of them again, or end if there are too many."""
+        if not self.is_counted:
+            self._home.count(self)
 
     def is_closing(self) -> bool:
         """Whether it has ended, or will when what is unsent is sent."""

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable, KeysView
 from dataclasses import dataclass
 from enum import StrEnum
+from time import monotonic
 from uuid import uuid4
 
 from certferry.cluster.values import Phone
@@ -71,6 +72,10 @@ class Registrar(ListeningServer):
     that have not run out, by device name. ``on_register`` is told of every registration and renewal,
     ``on_unregister`` of each that ended and why, ``on_refused`` of a device, its address and the status it was
     answered, ``on_alarm`` of the lists that a phone says it holds, and its address. None of them may wait.
+
+    Of ``max_connections`` one address may hold ``max_from_one_address`` (three quarters) over which no phone is
+    registered, so that no single machine can keep all phones out. Registered ones are as many as the cluster has
+    phones: a whole site may be behind one address.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class Registrar(ListeningServer):
         handshake_timeout: float = 10,
         request_timeout: float = 10,
         max_connections: int = 10_000,
+        max_from_one_address: int | None = None,
         reuse_port: bool = False,
     ) -> None:
         self.registrations: dict[str, Registration] = {}
@@ -104,6 +110,7 @@ class Registrar(ListeningServer):
             context,
             handshake_timeout=handshake_timeout,
             max_connections=max_connections,
+            max_from_one_address=max_from_one_address or max(max_connections * 3 // 4, 1),
             reuse_port=reuse_port,
         )
         super().__init__(listener)
@@ -183,12 +190,12 @@ class Registrar(ListeningServer):
 
     def _keep(self, registration: Registration, conversation: "_SipConversation") -> None:
         device = registration.device
-        self._drop(device)
+        self._drop(device, stays_on=conversation)
         self.registrations[device] = registration
         run_out = asyncio.get_running_loop().call_later
         self._ends[device] = run_out(registration.expires, self._forget, device, Leaving.RAN_OUT)
         self._over[device] = conversation
-        conversation.devices.add(device)
+        conversation.hold(device)
         if self._on_register is not None:
             self._on_register(registration)
 
@@ -197,11 +204,12 @@ class Registrar(ListeningServer):
         if registration is not None and self._on_unregister is not None:
             self._on_unregister(registration, why)
 
-    def _drop(self, device: str) -> Registration | None:
+    def _drop(self, device: str, stays_on: "_SipConversation | None" = None) -> Registration | None:
         if end := self._ends.pop(device, None):
             end.cancel()
-        if conversation := self._over.pop(device, None):
-            conversation.devices.discard(device)
+        conversation = self._over.pop(device, None)
+        if conversation is not None and conversation is not stays_on:
+            conversation.let_go(device)
         return self.registrations.pop(device, None)
 
 
@@ -235,6 +243,19 @@ class _SipConversation(Conversation):
             return None
         subject = (self.transport.get_extra_info("peercert") or {}).get("subject", ())
         return next((value for parts in subject for label, value in parts if label == "commonName"), "")
+
+    def hold(self, device: str) -> None:
+        """Be the connection of a phone, which is a place that it may have for as long as it is registered."""
+        self.devices.add(device)
+        self.transport.settle()
+
+    def let_go(self, device: str) -> None:
+        """Be no longer the connection of a phone: without any it soon ends, or at once if its address has too many."""
+        self.devices.discard(device)
+        if not self.devices:
+            self._lasts_until = 0.0
+            self.transport.deadline = min(self.transport.deadline, monotonic() + _GRACE)
+            self.transport.unsettle()
 
     async def reset(self, device: str, request_id: str, seconds: float) -> int | None:
         """Tell the phone to reset; the status it answers, None when it does not within ``seconds``."""
