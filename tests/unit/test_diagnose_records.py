@@ -50,6 +50,20 @@ def test_one_phone_of_many_can_be_asked_about() -> None:
     assert told(text, Hints(device="SEP001122334466")) == {"tvs.role": CERTAIN}
 
 
+def test_a_diagnosis_that_a_report_holds_is_no_surer_than_it_was_when_it_was_made() -> None:
+    made = [found.to_json() for found in diagnose("Trust List Update Failed")]
+    before = {each["code"]: each["certainty"] for each in made}
+    assert POSSIBLE in before.values()
+    assert told(json.dumps({"events": [{"kind": "diagnosis", "diagnoses": made}]})) == before
+
+
+def test_a_diagnosis_within_what_is_told_of_another_phone_is_left_out() -> None:
+    made = [found.to_json() for found in diagnose(record(lost("SEP001122334466")))]
+    text = json.dumps({"events": [{"device": "SEP001122334466", "diagnoses": made}]})
+    assert told(text, Hints(device="SEP001122334466")) == {"tvs.invalid": CERTAIN}
+    assert told(text, Hints(device="SEP001122334455")) == {}
+
+
 @pytest.mark.parametrize(("verdict", "certainty"), [("fail", CERTAIN), ("warn", POSSIBLE)])
 def test_a_check_that_does_not_pass_is_a_finding(verdict: str, certainty: Certainty) -> None:
     check = Check("tvs.vouches", "TVS 192.0.2.1:2445 vouches for dst", verdict, "invalid", "Do this.")  # type: ignore[arg-type]
@@ -115,6 +129,8 @@ def test_a_record_that_is_cut_off_is_read_as_words(text: str) -> None:
         {"outcome": "would-fail", "code": "x" * 10_000},
         [[[1, None, True, "tvs.role"]]],
         {"tvs.role": True},
+        {"certainty": "sure", "code": "tvs.role"},
+        {"certainty": "likely", "code": "tvs.role", "evidence": [7, None]},
     ],
 )
 def test_strange_values_in_a_record_do_no_harm(value: object) -> None:

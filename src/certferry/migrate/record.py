@@ -1,12 +1,14 @@
 """Reading what certferry itself wrote: the JSON of rehearse, verify, trustlist verify, demo or a migration record.
 
 Nothing is expected of the object's shape: whatever in it has a ``verdict`` is a check, whatever has a ``code`` next
-to an ``outcome`` is a phone, a known code as a key with a number is a count, an ``error`` is a refusal.
+to an ``outcome`` is a phone, next to a ``certainty`` an earlier diagnosis, a known code as a key with a number is a
+count, an ``error`` is a refusal.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from certferry.migrate.causes import causes, find_cause, refusals
@@ -36,14 +38,41 @@ def parse_record(text: str) -> Any | None:
 
 def read_record(value: Any, device: str = "") -> Iterator[Observation]:
     """Find what a record says failed; with ``device`` only what is about that phone, or about none."""
-    for found in _objects(value):
-        if device and found.get("device", device) != device:
-            continue
+    for found in _objects(value, device):
         if "verdict" in found:
             yield from _check(found)
+        elif "certainty" in found:
+            yield from _diagnosed(found)
         elif "outcome" in found or isinstance(found.get("code"), str):
             yield from _ended(found)
         yield from _counted(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a record counts of what went well: checks that pass, and phones that move; ``unseen`` could not be told."""
+
+    passed: int
+    moved: int
+    unseen: tuple[str, ...]
+
+
+def read_health(value: Any, device: str = "") -> Health | None:
+    """Count what a record says went well; None when it does not say so. Whether something failed is not looked at.
+
+    A result without checks, such as the demo's, speaks for itself with ``ok``.
+    """
+    parts = list(_objects(value))
+    if device and all(part.get("device") != device for part in parts):
+        return None
+    about = [part for part in parts if not device or part.get("device", device) == device]
+    moved = sum(part.get("outcome") in _MOVED for part in about)
+    passed = sum(part.get("verdict") == "pass" for part in about)
+    unseen = [
+        f"{_text(part, 'title')}: {_text(part, 'evidence')}" for part in about if part.get("verdict") == "unknown"
+    ]
+    says_so = isinstance(value, dict) and value.get("ok") is True and "checks" not in value
+    return Health(passed, moved, tuple(map(clip, unseen))) if passed or moved or says_so else None
 
 
 def read_codes(line: str) -> Iterator[Observation]:
@@ -63,11 +92,14 @@ def code_of_check(identifier: str, title: str = "") -> str:
     return known or (identifier if find_cause(identifier) else _UNKNOWN_CHECK + identifier)
 
 
-def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
+def _objects(value: Any, device: str = "") -> Iterator[Mapping[str, Any]]:
+    """Find every object, whatever it lies in; with ``device`` nothing that is about another phone."""
     waiting = [value]
     while waiting:
         taken = waiting.pop()
         if isinstance(taken, dict):
+            if device and taken.get("device", device) != device:
+                continue
             yield taken
             waiting.extend(reversed(list(taken.values())))
         elif isinstance(taken, list):
@@ -81,6 +113,14 @@ def _check(found: Mapping[str, Any]) -> Iterator[Observation]:
         facts = {"remedy": _text(found, "remedy")} if found.get("remedy") else {}
         code = code_of_check(_text(found, "id"), told)
         yield Observation({code: weight}, clip(f"{told}: {evidence}"), facts=facts)
+
+
+def _diagnosed(found: Mapping[str, Any]) -> Iterator[Observation]:
+    """A diagnosis that was made before is as sure as it was then."""
+    code, certainty, evidence = _text(found, "code"), _text(found, "certainty"), found.get("evidence")
+    if find_cause(code) and certainty in set(Certainty):
+        for line in evidence if isinstance(evidence, list) else [_text(found, "cause")]:
+            yield Observation({code: Certainty(certainty)}, clip(str(line)))
 
 
 def _ended(found: Mapping[str, Any]) -> Iterator[Observation]:
