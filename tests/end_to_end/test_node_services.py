@@ -282,7 +282,7 @@ async def test_each_node_serves_its_lists_and_signed_configurations(make: Make) 
             assert PhoneConfig.parse(signed.payload).device == DEVICE
 
 
-async def test_the_ctl_comes_and_goes_with_mixed_mode(make: Make) -> None:
+async def test_the_ctl_comes_with_mixed_mode_is_emptied_after_it_and_goes_when_it_is_deleted(make: Make) -> None:
     cluster = make()
     async with run(cluster) as running:
         assert await is_missing(cluster, f"CTL{DEVICE}.tlv")
@@ -290,6 +290,10 @@ async def test_the_ctl_comes_and_goes_with_mixed_mode(make: Make) -> None:
         await running.refresh()
         assert await get(cluster, f"CTL{DEVICE}.tlv") == cluster.trust_list("CTL")
         cluster.set_parameter(SECURITY_MODE, "non-secure")
+        await running.refresh()
+        served = TrustList.parse(await get(cluster, f"CTL{DEVICE}.tlv"))
+        assert all(record.is_emptied for record in served.records_with_role(Role.CALLMANAGER_TFTP))
+        cluster.delete_ctl()
         await running.refresh()
         assert await is_missing(cluster, f"CTL{DEVICE}.tlv")
 

@@ -102,13 +102,6 @@ def test_a_parameter_is_set_and_tells_what_was_rebuilt(at: list[str]) -> None:
     )
 
 
-def test_a_cluster_set_to_non_secure_mode_has_no_ctl(at: list[str]) -> None:
-    assert certferry("cluster", "set", "security-mode", "non-secure", *at).code == 0
-    shown = show(at)
-    assert shown["security_mode"] == "non-secure"
-    assert {each["kind"] for each in shown["trust_lists"]} == {"ITL"}
-
-
 def test_ports_and_groups_are_set_by_name(at: list[str]) -> None:
     assert certferry("cluster", "set", "port.source-pub.tftp", "10069", *at).code == 0
     assert certferry("cluster", "set", "group.Night", "source-pub, source-sub1", *at).code == 0
@@ -190,3 +183,24 @@ def test_a_changed_audit_log_ends_with_4(at: list[str]) -> None:
     database.close()
     ended = certferry("audit", "verify", *at, "--json")
     assert (ended.code, ended.error["code"]) == (4, "cluster.audit-broken")
+
+
+# --- leaving mixed mode
+
+
+def kinds(at: list[str]) -> set[str]:
+    return {each["kind"] for each in show(at)["trust_lists"]}
+
+
+def test_a_cluster_that_left_mixed_mode_shows_its_emptied_ctl_until_it_is_deleted(at: list[str]) -> None:
+    assert certferry("cluster", "set", "security-mode", "non-secure", *at).code == 0
+    assert show(at)["security_mode"] == "non-secure"
+    assert kinds(at) == {"CTL", "ITL"}
+    assert certferry("cluster", "delete-ctl", *at).code == 0
+    assert kinds(at) == {"ITL"}
+    assert certferry("cluster", "delete-ctl", *at, "--json").error["code"] == "cluster.ctl-missing"
+
+
+def test_the_ctl_of_mixed_mode_is_not_deleted(at: list[str]) -> None:
+    assert certferry("cluster", "delete-ctl", *at, "--json").error["code"] == "cluster.ctl-needed"
+    assert kinds(at) == {"CTL", "ITL"}

@@ -8,6 +8,7 @@ import pytest
 
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.parameters import ROLLBACK, SECURITY_MODE, SIGNATURE_ALGORITHM, TVS_CACHE
+from certferry.cluster.trust_lists import CtlMissingError, CtlNeededError
 from certferry.cluster.values import CallManagerGroup, Node, NodeRole, Phone, TrustChange
 from certferry.lab.keys import PooledKeys
 from certferry.trust.list_check import Check, check_list
@@ -159,9 +160,9 @@ def test_the_ctl_has_the_sast_records_of_its_release_every_server_and_no_tvs(
     assert described(cluster, ctl(cluster)) == [
         *(("SAST", purpose, PUB) for purpose in CTL_SASTS[release]),
         ("CALLMANAGER_TFTP", "CallManager", PUB),
+        ("CAPF", "CAPF", PUB),
         ("CALLMANAGER_TFTP", "CallManager", SUB1),
         ("CALLMANAGER_TFTP", "CallManager", SUB2),
-        ("CAPF", "CAPF", PUB),
     ]
 
 
@@ -235,15 +236,66 @@ def test_the_itl_of_a_cluster_of_21_nodes_has_25_records_and_fits_a_phone(make_c
 # --- the two modes
 
 
-def test_there_is_a_ctl_in_mixed_mode_only(make_cluster: MakeCluster) -> None:
+def test_mixed_mode_brings_a_ctl_and_what_is_left_of_it_afterwards_is_emptied(make_cluster: MakeCluster) -> None:
     cluster = make_cluster(nodes=1)
     assert cluster.trust_list("CTL") is None
     assert set(cluster.set_parameter(SECURITY_MODE, "mixed")) == {"CTL", f"ITL of {PUB}"}
     assert failing(check_list(cluster.trust_list("CTL") or b"", CLUSTER_BORN)) == {}
     assert itl(cluster).records_with_role(Role.CALLMANAGER_TFTP)
+    before = described(cluster, ctl(cluster))
     assert set(cluster.set_parameter(SECURITY_MODE, "non-secure")) == {"CTL", f"ITL of {PUB}"}
-    assert cluster.trust_list("CTL") is None
+    assert described(cluster, ctl(cluster)) == [
+        (role, "empty" if role == "CALLMANAGER_TFTP" else purpose, node) for role, purpose, node in before
+    ]
     assert not itl(cluster).records_with_role(Role.CALLMANAGER_TFTP)
+
+
+@every_release
+def test_the_emptied_ctl_verifies_and_a_phone_that_holds_the_whole_one_takes_it(
+    make_cluster: MakeCluster, release: str
+) -> None:
+    cluster = make_cluster(release=release, nodes=1, secure=True)
+    held = ctl(cluster)
+    cluster.set_parameter(SECURITY_MODE, "non-secure")
+    assert failing(check_list(cluster.trust_list("CTL") or b"", CLUSTER_BORN, trusted=held)) == {}
+
+
+def test_the_emptied_ctl_is_told_apart_from_a_whole_one(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(nodes=2, secure=True)
+    cluster.set_parameter(SECURITY_MODE, "non-secure")
+    (check,) = (
+        each for each in check_list(cluster.trust_list("CTL") or b"", CLUSTER_BORN) if each.id == "list.left-mixed-mode"
+    )
+    assert (check.verdict, check.evidence) == ("pass", "2 emptied records: CCM+TFTP")
+
+
+def test_the_emptied_ctl_follows_changes_and_becomes_whole_again_in_mixed_mode(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(nodes=1, secure=True)
+    whole = described(cluster, ctl(cluster))
+    cluster.set_parameter(SECURITY_MODE, "non-secure")
+    _, rebuilt = cluster.regenerate(Purpose.CAPF)
+    assert "CTL" in rebuilt
+    assert [each.is_emptied for each in ctl(cluster).records_with_role(Role.CALLMANAGER_TFTP)] == [True]
+    cluster.set_parameter(SECURITY_MODE, "mixed")
+    assert described(cluster, ctl(cluster)) == whole
+
+
+def test_the_emptied_ctl_is_gone_once_it_is_deleted_and_stays_gone(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(nodes=1, secure=True)
+    cluster.set_parameter(SECURITY_MODE, "non-secure")
+    cluster.delete_ctl()
+    cluster.regenerate(Purpose.CAPF)
+    assert cluster.trust_list("CTL") is None
+    with pytest.raises(CtlMissingError):
+        cluster.delete_ctl()
+
+
+def test_the_ctl_of_a_cluster_in_mixed_mode_is_not_deleted(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(nodes=1, secure=True)
+    version = cluster.version()
+    with pytest.raises(CtlNeededError):
+        cluster.delete_ctl()
+    assert (cluster.version(), cluster.trust_list("CTL") is None) == (version, False)
 
 
 def test_the_ctl_is_one_for_the_cluster_whatever_node_is_asked_for(standing: MakeCluster) -> None:

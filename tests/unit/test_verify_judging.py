@@ -223,6 +223,15 @@ def test_a_ctl_of_a_cluster_that_left_mixed_mode_is_named(exchanged: Exchanged) 
     assert "fail" in verdicts(checks, "ctl.same")
 
 
+def test_the_emptied_ctl_of_a_cluster_that_left_mixed_mode_is_what_phones_need(exchanged: Exchanged) -> None:
+    source, destination = exchanged(secure=True)
+    for cluster in (source, destination):
+        cluster.set_parameter(SECURITY_MODE, "non-secure")
+    checks = judge(seen(source, destination, DEVICE))
+    for identifier in ("ctl.mode", "ctl.current", "ctl.same", "ctl.leftover", "list.left-mixed-mode"):
+        assert verdicts(checks, identifier) == {"pass"}
+
+
 def test_emptied_records_tell_the_rollback_parameter_from_outside(exchanged: Exchanged) -> None:
     source, destination = exchanged()
     assert verdicts(judge(seen(source, destination)), "rollback.parameter") == {"unknown"}

@@ -126,6 +126,17 @@ def set_(
     out.data({"key": key, "value": value, "rebuilt": rebuilt}, text)
 
 
+@app.command("delete-ctl")
+def delete_ctl(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
+    """Delete the emptied CTL that is left when a cluster leaves mixed mode (file delete tftp CTLFile.tlv).
+
+    Wait until the phones have taken it: what a phone holds stays on it, and one that still has the whole CTL keeps it.
+    """
+    out = output(as_json)
+    open_cluster(cluster).delete_ctl()
+    out.data({"deleted": "CTL"}, "The CTL is deleted. Phones are told that there is none.")
+
+
 def _set_port(opened: Cluster, key: str, value: str) -> None:
     node, dot, service = key.removeprefix("port.").rpartition(".")
     if not dot or service not in tuple(Service) or not value.isdecimal() or not 0 < int(value) < 65536:  # noqa: PLR2004

@@ -326,6 +326,11 @@ class Cluster(Searches, Readings, Ledgers):
         with self._database.read() as connection:
             return trust_lists.read_list(connection, kind, node)
 
+    def delete_ctl(self) -> None:
+        """Serve no CTL any more once mixed mode was left; raises ``CtlNeededError``, ``CtlMissingError``."""
+        with self._change("delete-ctl", {}) as connection:
+            trust_lists.delete_ctl(connection)
+
     def phones(self) -> tuple[Phone, ...]:
         """The phones the cluster knows."""
         with self._database.read() as connection:

@@ -1,6 +1,7 @@
 """The trust lists a cluster serves: one ITL for each TFTP node, one CTL in mixed mode, rebuilt when a member changes.
 
-Which records a list has and who signs it is decided by ``trust.list_rules``; here they are built, signed and kept,
+A cluster that leaves mixed mode keeps its CTL, with its servers emptied (phone-trust 1.10), until it is deleted. Which
+records a list has and who signs it is decided by ``trust.list_rules``; here they are built, signed and kept,
 so that every node serves the same bytes.
 """
 
@@ -20,7 +21,7 @@ from certferry.cluster.nodes import read_nodes
 from certferry.cluster.parameters import ROLLBACK, SECURITY_MODE, SIGNATURE_ALGORITHM, read_parameters
 from certferry.cluster.sealing import Seal
 from certferry.cluster.values import Identity, Node, NodeRole, SecurityMode
-from certferry.errors import Refusal
+from certferry.errors import Refusal, UsageError
 from certferry.trust.list_rules import (
     NodeCertificates,
     RecordSpec,
@@ -44,6 +45,20 @@ class SignerKeyError(Refusal):
 
     code = "cluster.signer-key"
     remedy = "Regenerate the certificate with an RSA key."
+
+
+class CtlNeededError(UsageError):
+    """A CTL cannot be deleted while the cluster is in mixed mode."""
+
+    code = "cluster.ctl-needed"
+    remedy = "Leave mixed mode first: certferry cluster set security-mode non-secure"
+
+
+class CtlMissingError(UsageError):
+    """There is no CTL to delete."""
+
+    code = "cluster.ctl-missing"
+    remedy = "Nothing has to be done: phones are told that there is none."
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +110,21 @@ def read_list(connection: Connection, kind: Kind, node: str | None) -> bytes | N
     return data
 
 
+def has_ctl(connection: Connection) -> bool:
+    """Whether a CTL is kept: that of mixed mode, or the emptied one of a cluster that left it."""
+    table = schema.trust_list
+    return connection.scalar(select(table.c.kind).where(table.c.kind == "CTL")) is not None
+
+
+def delete_ctl(connection: Connection) -> None:
+    """Forget the emptied CTL of a cluster that left mixed mode; raise ``CtlNeededError`` or ``CtlMissingError``."""
+    if read_parameters(connection)[SECURITY_MODE] == SecurityMode.MIXED:
+        raise CtlNeededError("the cluster is in mixed mode, in which phones need its CTL")
+    if not has_ctl(connection):
+        raise CtlMissingError("the cluster has no CTL")
+    connection.execute(delete(schema.trust_list).where(schema.trust_list.c.kind == "CTL"))
+
+
 def lists_of(
     connection: Connection, release: Release, certificate: Certificate
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -116,10 +146,10 @@ def _plans(connection: Connection, release: Release) -> Iterable[_Plan]:
         if NodeRole.TFTP in node.roles:
             records = itl_records(release, secure, rollback, node.name, members)
             yield _Plan("ITL", node.name, records, _signer(identities, itl_signer(release, node.name)), digest)
-    if secure:
+    if secure or has_ctl(connection):
         publisher = next(node.name for node in nodes if node.is_publisher)
-        signer = ctl_signer(release, publisher)
-        yield _Plan("CTL", "", ctl_records(release, members), _signer(identities, signer), digest)
+        records = ctl_records(release, members, left_mixed_mode=not secure)
+        yield _Plan("CTL", "", records, _signer(identities, ctl_signer(release, publisher)), digest)
 
 
 def _members(nodes: Sequence[Node], identities: Sequence[Identity]) -> tuple[NodeCertificates, ...]:

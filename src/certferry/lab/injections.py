@@ -146,8 +146,9 @@ async def rollback_at_the_destination(pair: Pair) -> None:
 
 
 async def destination_leaves_mixed_mode(pair: Pair) -> None:
-    """Make the destination non-secure; its profile for the phone too."""
+    """Make the destination non-secure; its profile for the phone too, and nothing is left of its CTL."""
     pair.destination.set_parameter(SECURITY_MODE, SecurityMode.NON_SECURE)
+    pair.destination.delete_ctl()
     pair.destination.add_phones([replace(pair.phone, secure=False)])
 
 

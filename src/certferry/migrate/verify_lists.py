@@ -97,7 +97,7 @@ def _ctl_checks(name: SideName, side: SideView) -> Iterator[Check]:
 
 def _ctl_mode(name: SideName, node: TftpNode, ctl: KnownList, itl: KnownList) -> Check:
     """The ITL tells the cluster's mode: its TFTP record is CCM+TFTP in mixed mode only (phone-trust 1.10)."""
-    title = f"{name} {node.endpoint}: a CTL is served only in mixed mode"
+    title = f"{name} {node.endpoint}: a CTL is served only in mixed mode, or emptied after it"
     serving = itl.parsed.records_with_role(Role.TFTP, Role.CALLMANAGER_TFTP)
     mixed = any(record.role == Role.CALLMANAGER_TFTP for record in serving)
     if not serving:
@@ -106,7 +106,7 @@ def _ctl_mode(name: SideName, node: TftpNode, ctl: KnownList, itl: KnownList) ->
     if not mixed and ctl.is_emptied:
         evidence += ", emptied when the cluster left mixed mode"
     remedy = f"On {node.endpoint.host}: file delete tftp CTLFile.tlv; then {RESTART_TFTP}"
-    return judged("ctl.mode", title, mixed, evidence, remedy)
+    return judged("ctl.mode", title, mixed or ctl.is_emptied, evidence, remedy)
 
 
 def _ctl_current(name: SideName, node: TftpNode, ctl: KnownList, itl: KnownList) -> Check:
@@ -114,6 +114,8 @@ def _ctl_current(name: SideName, node: TftpNode, ctl: KnownList, itl: KnownList)
     if itl.is_emptied:
         remedy = "Set Prepare Cluster for Rollback to Pre 8.0 to False first."
         return judged("ctl.current", title, "unknown", "the ITL is emptied, so there is nothing to compare", remedy)
+    if ctl.is_emptied and not itl.parsed.records_with_role(Role.CALLMANAGER_TFTP):
+        return judged("ctl.current", title, "pass", "emptied when the cluster left mixed mode")
     missing = [
         record
         for record in itl.parsed.records_with_role(Role.CALLMANAGER_TFTP, Role.TFTP)

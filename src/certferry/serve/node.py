@@ -5,12 +5,14 @@ import ssl
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certferry.cluster.values import Node, NodeRole, Phone, Service
 from certferry.errors import Refusal
+from certferry.serve.authorities import Authorities
 from certferry.serve.files import FileLibrary
 from certferry.serve.http import CONNECTION_LIMIT, HttpFileServer
 from certferry.serve.limits import places_for_phones
@@ -18,7 +20,7 @@ from certferry.serve.registrar import Registrar
 from certferry.serve.signatures import Signatures
 from certferry.serve.snapshot import Credentials, Snapshot
 from certferry.serve.tftp import TftpServer
-from certferry.serve.tls import server_context, trust_clients
+from certferry.serve.tls import server_context
 from certferry.serve.tvs import MOST_CONNECTIONS, MOST_FROM_ONE_ADDRESS, TvsServer
 from certferry.serve.watching import NodeWatch
 from certferry.trust.purpose import Purpose
@@ -77,14 +79,16 @@ class NodeServices:
         *,
         watch: NodeWatch,
         signatures: Signatures | None = None,
+        authorities: Authorities | None = None,
     ) -> None:
         self.node = node
         self.watch = watch
         self._options = options
         self._servers: dict[Service, _Server] = {}
         self._library = FileLibrary(signatures)
-        self._phones = snapshot.phones
-        self._prepared = _Prepared.of(node, snapshot, options, self._library)
+        self._snapshot = snapshot
+        self._authorities = authorities or Authorities()
+        self._prepared = self._prepare(snapshot)
         self._make_servers(snapshot)
         self.version = snapshot.version
 
@@ -136,7 +140,7 @@ class NodeServices:
         return self.node.address, self.node.ports[service]
 
     def _known(self, device: str) -> Phone | None:
-        return self._phones.get(device)
+        return self._snapshot.phone(device)
 
     async def start(self) -> tuple[Listening, ...]:
         """Open every port; raises ``ListenError`` naming the one that cannot be had, and then holds none."""
@@ -158,10 +162,9 @@ class NodeServices:
 
     async def apply(self, snapshot: Snapshot) -> None:
         """Answer from ``snapshot`` from now on. What is costly is made in a thread; the swap itself takes no time."""
-        before, options = self._prepared, self._options
-        self._prepared = await asyncio.to_thread(_Prepared.of, self.node, snapshot, options, self._library, before)
+        self._prepared = await asyncio.to_thread(self._prepare, snapshot, self._prepared)
         self._library.sign_ahead()
-        self._phones = snapshot.phones
+        self._snapshot = snapshot
         for server in self._servers.values():
             if isinstance(server, TvsServer):
                 server.replace_index(snapshot.tvs_index)
@@ -170,6 +173,9 @@ class NodeServices:
                 server.replace_known(self._known)
         await self._apply_to_secure_registrar()
         self.version = snapshot.version
+
+    def _prepare(self, snapshot: Snapshot, before: "_Prepared | None" = None) -> "_Prepared":
+        return _Prepared.of(self.node, snapshot, self._options, self._library, self._authorities, before=before)
 
     async def _apply_to_secure_registrar(self) -> None:
         running, secure = self._servers.get(Service.SIPS), self._prepared.sips
@@ -225,16 +231,19 @@ class _Prepared:
         snapshot: Snapshot,
         options: ServeOptions,
         library: FileLibrary,
-        before: "_Prepared | None" = None,
+        authorities: Authorities,
+        *,
+        before: "_Prepared | None",
     ) -> "_Prepared":
         tvs = snapshot.credentials[node.name, Purpose.TVS]
         if NodeRole.TFTP in node.roles:
             library.rebuild(node.name, snapshot, int(datetime.now(UTC).timestamp()))
         is_secure = NodeRole.CALLMANAGER in node.roles and snapshot.callmanager_trust is not None
+        sips = before.sips if before else None
         return cls(
             tvs,
             before.tvs_context if before and before.tvs.certificate == tvs.certificate else _context(tvs, options),
-            _SecureRegistration.of(node, snapshot, options, before.sips if before else None) if is_secure else None,
+            _SecureRegistration.of(node, snapshot, options, authorities, sips) if is_secure else None,
         )
 
 
@@ -248,20 +257,22 @@ class _SecureRegistration:
 
     @classmethod
     def of(
-        cls, node: Node, snapshot: Snapshot, options: ServeOptions, before: "_SecureRegistration | None"
+        cls,
+        node: Node,
+        snapshot: Snapshot,
+        options: ServeOptions,
+        authorities: Authorities,
+        before: "_SecureRegistration | None",
     ) -> "_SecureRegistration":
         callmanager = snapshot.credentials[node.name, Purpose.CALLMANAGER]
         trust = snapshot.callmanager_trust or frozenset()
-        is_same = before is not None and before.callmanager.certificate == callmanager.certificate
-        if before is None or not is_same or not before.trust <= trust:
-            return cls(callmanager, trust, _context(callmanager, options, client_ca=trust))
-        # What comes in addition is let in by the context there is: with thousands, a new one takes seconds.
-        trust_clients(before.context, trust - before.trust)
-        return cls(callmanager, trust, before.context)
+        if before and before.callmanager.certificate == callmanager.certificate and before.trust == trust:
+            return before
+        return cls(callmanager, trust, _context(callmanager, options, client_ca=authorities.of(trust)))
 
 
 def _context(
-    credentials: Credentials, options: ServeOptions, client_ca: Iterable[bytes] | None = None
+    credentials: Credentials, options: ServeOptions, client_ca: Iterable[bytes] | Path | None = None
 ) -> ssl.SSLContext:
     return server_context(
         credentials.certificate.pem,

@@ -1,7 +1,7 @@
 """One reading of a cluster's database: everything its nodes' services answer from, until the next change."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -69,9 +69,16 @@ class Snapshot:
         """The phones that the cluster knows, by device."""
         return self.reading.phones
 
+    def phone(self, device: str) -> Phone | None:
+        """Return the phone as call control takes it: a secure profile counts in mixed mode only, as in its file."""
+        phone = self.phones.get(device)
+        if phone is None or not phone.secure or self.mode is SecurityMode.MIXED:
+            return phone
+        return replace(phone, secure=False)
+
     @property
     def ctl(self) -> bytes | None:
-        """The CTL, where there is one."""
+        """The CTL, where there is one; that of a cluster that left mixed mode is emptied."""
         return self.reading.ctl
 
     @property

@@ -123,6 +123,10 @@ def _emptied(trust_list: TrustList) -> Check:
     if not emptied:
         return Check("list.rollback", title, "pass", f"{len(trust_list.records)} records, none empty")
     roles = ", ".join(sorted({role_text(record.role) for record in emptied}))
+    if trust_list.header.filename.upper().startswith("CTL"):
+        # The switch leaves a CTL alone; leaving mixed mode empties it, and phones are to take it (1.10, 4.5).
+        title = "The CTL was emptied when the cluster left mixed mode: phones take it and use their ITL"
+        return Check("list.left-mixed-mode", title, "pass", f"{len(emptied)} emptied records: {roles}")
     remedy = "Set Prepare Cluster for Rollback to Pre 8.0 to False, restart TVS and TFTP, reset the phones."
     return Check("list.rollback", title, "fail", f"{len(emptied)} emptied records: {roles}", remedy)
 

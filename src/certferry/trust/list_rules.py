@@ -1,6 +1,6 @@
 """Which records an ITL and a CTL are made of, in which order, and whose key signs them (phone-trust 1.10).
 
-There is one ITL for each TFTP node and, in mixed mode only, one CTL for the cluster:
+There is one ITL for each TFTP node and, once it was in mixed mode, one CTL for the cluster:
 
 =====================  ==============================================  ===========================================
 record                 ITL of one TFTP node                            CTL
@@ -9,13 +9,14 @@ SAST                   ITLRecovery, this node's CallManager            publisher
                                                                        ITLRecovery
 TFTP or CCM+TFTP       this node's CallManager; CCM+TFTP in mixed mode CCM+TFTP for every node with TFTP or calls
 TVS                    every node                                      none
-CAPF                   where CAPF runs                                 where CAPF runs
+CAPF                   where CAPF runs                                 where CAPF runs, after that node's CCM+TFTP
 signer                 from 12.0 ITLRecovery, before this node's       from 12.0 ITLRecovery, before the
                        CallManager                                     publisher's CallManager
 =====================  ==============================================  ===========================================
 
 The signer's SAST record stands first. *Prepare Cluster for Rollback to Pre 8.0* empties what a phone would check
-servers and files with; SAST and CAPF stay, so that the list itself still verifies.
+servers and files with; SAST and CAPF stay, so that the list itself still verifies. A cluster that left mixed mode
+does the same to its CTL and goes on serving it, so that phones that hold one let go of it (1.7 sample D, 1.10).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -95,14 +96,18 @@ def itl_records(
     )
 
 
-def ctl_records(release: Release, nodes: Sequence[NodeCertificates]) -> tuple[RecordSpec, ...]:
-    """List the records of the cluster's CTL, in mixed mode; a cluster that left it serves none."""
+def ctl_records(
+    release: Release, nodes: Sequence[NodeCertificates], *, left_mixed_mode: bool = False
+) -> tuple[RecordSpec, ...]:
+    """List the records of the cluster's CTL, node by node as published ones have them (1.7, samples A and D).
+
+    A cluster that left mixed mode has its servers emptied in it; SAST and CAPF stay.
+    """
     publisher = _publisher(nodes)
-    servers = _with_role(nodes, TFTP, CALLMANAGER)
+    records = [record for node in _with_role(nodes, TFTP, CALLMANAGER, CAPF) for record in _of_server(node)]
     return (
         *_sast_records(release, publisher, publisher, with_recovery=release.ctl_names_itl_recovery),
-        *(_record(Role.CALLMANAGER_TFTP, node, Purpose.CALLMANAGER) for node in servers),
-        *_capf_records(nodes),
+        *(_without_servers(records) if left_mixed_mode else records),
     )
 
 
@@ -143,6 +148,17 @@ def _sast_records(
         shared = node.certificates.get(Purpose.ITL_RECOVERY) == publisher.certificates.get(Purpose.ITL_RECOVERY)
         sasts.append(_record(Role.SAST, publisher if shared else node, Purpose.ITL_RECOVERY))
     return sasts[::-1] if release.itl_recovery_signs else sasts
+
+
+def _of_server(node: NodeCertificates) -> list[RecordSpec]:
+    """What a CTL says of one node."""
+    serves = not node.roles.isdisjoint((TFTP, CALLMANAGER))
+    files = [_record(Role.CALLMANAGER_TFTP, node, Purpose.CALLMANAGER)] if serves else []
+    return [*files, *_capf_records([node])]
+
+
+def _without_servers(records: Iterable[RecordSpec]) -> list[RecordSpec]:
+    return [each for record in records for each in ([record] if record.role is Role.CAPF else _emptied([record]))]
 
 
 def _capf_records(nodes: Sequence[NodeCertificates]) -> list[RecordSpec]:
