@@ -3,8 +3,8 @@
 As Unified CM shows it since 15SU1, an ITL matches when it is that of any TFTP node (phone-trust 4.6).
 """
 
-from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha1
@@ -70,14 +70,6 @@ def list_status(cluster: Cluster, devices: Iterable[str]) -> dict[str, PhoneList
     wanted = list(devices)
     served, held = served_lists(cluster), cluster.sightings.held(wanted)
     return {device: served.compare(held.get(device)) for device in wanted}
-
-
-def count_statuses(cluster: Cluster, phones: int) -> Mapping[ListStatus, int]:
-    """How many of the cluster's ``phones`` have which status over all."""
-    served, held = served_lists(cluster), cluster.sightings.held()
-    counts = Counter(served.compare(each).overall for each in held.values())
-    counts[ListStatus.UNKNOWN] += max(0, phones - len(held))
-    return {status: counts[status] for status in ListStatus}
 
 
 _known: OrderedDict[str, tuple[int, ServedLists]] = OrderedDict()

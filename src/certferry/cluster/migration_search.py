@@ -38,14 +38,17 @@ class MigrationSearch:
 
     def phones(self, migration: str, query: MigrationPhoneQuery, part: Slice) -> Found[MigrationPhone]:
         """Find phones of a migration, by wave and name."""
-        asked = select(_PHONE).where(_PHONE.c.migration == migration)
-        asked = asked.where(contains(query.text, _PHONE.c.device, _PHONE.c.code, _PHONE.c.reason))
+        conditions = [_PHONE.c.migration == migration]
         if query.state is not None:
-            asked = asked.where(_PHONE.c.state == query.state.value)
+            conditions.append(_PHONE.c.state == query.state.value)
         if query.wave is not None:
-            asked = asked.where(_PHONE.c.wave == query.wave)
+            conditions.append(_PHONE.c.wave == query.wave)
+        # Waves and states stand in an index in the order of the list; the text has to be looked for in each phone.
+        alone = None if query.text else select(_PHONE.c.device).where(*conditions)
+        conditions.append(contains(query.text, _PHONE.c.device, _PHONE.c.code, _PHONE.c.reason))
+        asked = select(_PHONE).where(*conditions)
         with self._database.read() as connection:
-            rows, total = slice_of(connection, asked, part, _PHONE.c.device, _PHONE.c.wave)
+            rows, total = slice_of(connection, asked, part, _PHONE.c.device, _PHONE.c.wave, alone=alone)
         return Found(tuple(phone_of(row) for row in rows), total)
 
     def counts(self) -> Mapping[tuple[str, str], int]:

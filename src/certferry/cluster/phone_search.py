@@ -4,7 +4,7 @@ How a phone's lists compare with those served is said by the same rule as in ``l
 one status can be looked for among 40,000 phones.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -85,31 +85,28 @@ class PhoneSearch:
 
     def find(self, query: PhoneQuery, served: ServedDigests, part: Slice) -> Found[PhoneLine]:
         """Find phones."""
-        status = _Statuses(served)
-        wanted = _lines(status)
-        wanted = wanted.where(
-            contains(query.text, _PHONE.c.device, _PHONE.c.model, _PHONE.c.group, _PHONE.c.description)
-        )
-        if query.group is not None:
-            wanted = wanted.where(_PHONE.c.group == query.group)
-        if query.status is not None:
-            wanted = wanted.where(status.both == query.status)
+        status = _Statuses(served, _HELD)
+        conditions = _conditions(query, status)
+        wanted = _lines(status).where(*conditions)
         column: ColumnElement[Any] = _order(query.sort, status)
+        order = column.desc() if query.descending else column
+        # What the phone itself tells is found without looking at what it was seen to do.
+        is_plain = query.sort in _PHONE.c and query.status is None and not query.text
+        alone = select(_PHONE.c.device).where(*conditions) if is_plain else None
         with self._database.read() as connection:
-            rows, total = slice_of(
-                connection, wanted, part, _PHONE.c.device, column.desc() if query.descending else column
-            )
+            rows, total = slice_of(connection, wanted, part, _PHONE.c.device, order, alone=alone)
         now = self._clock()
         return Found(tuple(_line(row, now) for row in rows), total)
 
     def count(self, served: ServedDigests) -> Mapping[str, int]:
         """How many of the cluster's phones have which status."""
-        both = _Statuses(served).both
-        told = (
-            select(both, func.count()).select_from(_PHONE.join(_HELD, _HELD.c.device == _PHONE.c.device)).group_by(both)
-        )
+        held = select(_HELD.c.ctl, _HELD.c.itl, func.count().label("phones"))
+        held = held.join(_PHONE, _PHONE.c.device == _HELD.c.device).group_by(_HELD.c.ctl, _HELD.c.itl)
+        alike = held.subquery()  # 40,000 phones hold a handful of different lists
+        both = _Statuses(served, alike).both
+        told = select(both, func.sum(alike.c.phones)).group_by(both)
         with self._database.read() as connection:
-            counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(told)}
+            counts: dict[str, int] = {row[0]: int(row[1]) for row in connection.execute(told)}
             phones = connection.scalar(select(func.count()).select_from(_PHONE)) or 0
         return dict.fromkeys(STATUSES, 0) | counts | {UNKNOWN: phones - sum(counts.values())}
 
@@ -138,22 +135,24 @@ class PhoneSearch:
         """How many phones said they hold which list, by kind and SHA-1 (empty: not installed)."""
         found: dict[tuple[str, str], int] = {}
         with self._database.read() as connection:
-            for kind, column in (("CTL", _HELD.c.ctl), ("ITL", _HELD.c.itl)):
-                for digest, number in connection.execute(select(column, func.count()).group_by(column)):
-                    found[kind, digest] = number
+            asked = select(_HELD.c.ctl, _HELD.c.itl, func.count()).group_by(_HELD.c.ctl, _HELD.c.itl)
+            for ctl, itl, number in connection.execute(asked):
+                for kind, digest in (("CTL", ctl), ("ITL", itl)):
+                    found[kind, digest] = found.get((kind, digest), 0) + number
         return found
 
 
 class _Statuses:
-    """The status of CTL, ITL and both as SQL."""
+    """The status of CTL, ITL and both as SQL, for the lists in ``held``; null where a phone never said it."""
 
-    def __init__(self, served: ServedDigests) -> None:
-        self.ctl = _status(_HELD.c.ctl, _HELD.c.ctl == served.ctl)
-        self.itl = _status(_HELD.c.itl, _HELD.c.itl.in_(sorted(served.itls)))
+    def __init__(self, served: ServedDigests, held: FromClause) -> None:
+        ctl, itl = held.c.ctl, held.c.itl
+        self.ctl = _status(ctl, ctl == served.ctl)
+        self.itl = _status(itl, itl.in_(sorted(served.itls)))
         # A CTL that is not installed counts only where there is one.
-        counted = literal(bool(served.ctl)) | (_HELD.c.ctl != "")
+        counted = literal(bool(served.ctl)) | (ctl != "")
         self.both = case(
-            (_HELD.c.device.is_(None), UNKNOWN),
+            (itl.is_(None), UNKNOWN),
             (or_(self.itl == MISMATCH, and_(counted, self.ctl == MISMATCH)), MISMATCH),
             (or_(self.itl == NOT_INSTALLED, and_(counted, self.ctl == NOT_INSTALLED)), NOT_INSTALLED),
             else_=MATCH,
@@ -161,7 +160,16 @@ class _Statuses:
 
 
 def _status(held: ColumnElement[str], is_served: ColumnElement[bool]) -> ColumnElement[str]:
-    return case((_HELD.c.device.is_(None), UNKNOWN), (held == "", NOT_INSTALLED), (is_served, MATCH), else_=MISMATCH)
+    return case((held.is_(None), UNKNOWN), (held == "", NOT_INSTALLED), (is_served, MATCH), else_=MISMATCH)
+
+
+def _conditions(query: PhoneQuery, status: _Statuses) -> Sequence[ColumnElement[bool]]:
+    conditions = [contains(query.text, _PHONE.c.device, _PHONE.c.model, _PHONE.c.group, _PHONE.c.description)]
+    if query.group is not None:
+        conditions.append(_PHONE.c.group == query.group)
+    if query.status is not None:
+        conditions.append(status.both == query.status)
+    return conditions
 
 
 def _lines(status: _Statuses) -> Select[Any]:

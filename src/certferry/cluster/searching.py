@@ -105,6 +105,27 @@ class Searches:
         with self._database.read() as connection:
             return _find_trust(connection, query, part)
 
+    def held_certificates(self) -> Sequence[tuple[Store, str, bool]]:
+        """Store, SHA-256, and whether it is the cluster's own, of all trust entries; no certificate is opened."""
+        entry = schema.trust_entry
+        with self._database.read() as connection:
+            rows = connection.execute(select(entry.c.store, entry.c.sha256, entry.c.origin == OWN))
+            return [(Store(store), sha256, bool(is_own)) for store, sha256, is_own in rows]
+
+    def trust_ends(self) -> Sequence[tuple[str, str, str, datetime]]:
+        """Store, subject, serial and end of validity of all trust entries."""
+        self.prepare_searches()
+        entry, text = schema.trust_entry, schema.certificate_text
+        asked = select(entry.c.store, text.c.subject, text.c.serial, text.c.not_after)
+        asked = asked.join(text, text.c.sha256 == entry.c.sha256).order_by(entry.c.store, entry.c.id)
+        with self._database.read() as connection:
+            return [(*row[:3], datetime.fromisoformat(row[3])) for row in connection.execute(asked)]
+
+    def devices(self) -> Sequence[str]:
+        """The names of all phones that the cluster knows."""
+        with self._database.read() as connection:
+            return connection.scalars(select(schema.phone.c.device)).all()
+
     def find_certificate(self, sha256: str) -> tuple[Certificate, tuple[Store, ...]] | None:
         """Return the certificate of that fingerprint and the trust stores that hold it; None when there is none."""
         table, entry = schema.certificate, schema.trust_entry
@@ -227,13 +248,19 @@ def slice_of(
     if alone is not None:
         total = connection.scalar(select(func.count()).select_from(alone.subquery())) or 0
         keys = connection.scalars(alone.order_by(*order, key).offset(part.skip).limit(part.limit)).all()
-        return connection.execute(query.where(key.in_(keys)).order_by(*order, key)).all() if keys else (), total
+        return _rows_of(connection, query, key, keys), total
     counted = query.with_only_columns(key, func.count().over()).order_by(*order, key)
     found = connection.execute(counted.offset(part.skip).limit(part.limit)).all()
     if not found:
         return (), connection.scalar(select(func.count()).select_from(query.subquery())) or 0
-    rows = connection.execute(query.where(key.in_([row[0] for row in found])).order_by(*order, key)).all()
-    return rows, found[0][1]
+    return _rows_of(connection, query, key, [row[0] for row in found]), found[0][1]
+
+
+def _rows_of(connection: Connection, query: Select[Any], key: ColumnElement[Any], keys: Sequence[Any]) -> Sequence[Any]:
+    """Return the rows of ``keys`` in that order; were SQL asked for an order, it might walk a whole index for it."""
+    rows = connection.execute(query.where(key.in_(keys)).add_columns(key.label("key_of_row")))
+    found = {row.key_of_row: row for row in rows}
+    return [found[each] for each in keys]
 
 
 def _count(connection: Connection, table: Table) -> int:

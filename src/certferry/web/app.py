@@ -16,6 +16,7 @@ from certferry.errors import Refusal
 from certferry.web.api import router as api_router
 from certferry.web.armour import Armour
 from certferry.web.context import WebContext
+from certferry.web.exchanges import TICK
 from certferry.web.jobs import Jobs
 from certferry.web.monitoring import Expiries
 from certferry.web.monitoring import router as monitoring_router
@@ -35,6 +36,7 @@ def create_app(context: WebContext) -> FastAPI:
     app.state.jobs = Jobs(context.clock, context.cluster.web_jobs)
     app.state.standings = Standings(context.clock)
     app.state.expiries = Expiries()
+    app.state.warm_pages = lambda _clusters: None
     answer_refusals(app)
     app.include_router(monitoring_router)
     _add_pages(app)
@@ -69,8 +71,21 @@ def _add_pages(app: FastAPI) -> None:
     if pages is None or not hasattr(pages, "router"):
         return
     app.include_router(pages.router, include_in_schema=False, dependencies=[Depends(check_csrf)])
+    app.state.warm_pages = pages.warm
     if hasattr(pages, "refusal_page"):
         app.state.refusal_page = pages.refusal_page
+
+
+async def warm(app: FastAPI) -> None:
+    """Read and compile what the first pages need; nobody waits for it, and what cannot be read is told when asked."""
+    clusters = app.state.context.clusters
+    await asyncio.to_thread(app.state.warm_pages, clusters)
+    with suppress(Refusal):
+        await asyncio.to_thread(app.state.expiries.text, clusters)
+    exchanges = app.state.context.exchanges
+    await exchanges.describe_all(clusters)
+    await asyncio.sleep(TICK.total_seconds())  # files written just now are sure to be known only when read again
+    await exchanges.describe_all(clusters)
 
 
 @asynccontextmanager
@@ -80,6 +95,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.to_thread(cluster.prepare_searches)
     with suppress(Refusal):
         await app.state.jobs.resume()
+    warming = asyncio.create_task(warm(app))
     yield
+    warming.cancel()
+    with suppress(asyncio.CancelledError):
+        await warming
     await app.state.jobs.finish()
     await app.state.context.exchanges.close()

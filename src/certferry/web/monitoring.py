@@ -10,13 +10,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from certferry.cluster.cluster import Cluster
-from certferry.cluster.searching import Slice, TrustQuery
 from certferry.web.context import context_of
 from certferry.web.jobs import Jobs
 from certferry.web.views import served_digests
 
 PREFIX = "certferry"
-MOST_ENTRIES = 100_000
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _LABELS = ("cluster", "node", "purpose", "store", "subject", "serial")
 
@@ -94,9 +92,8 @@ def _expiries(clusters: Sequence[Cluster]) -> Metric:
         for own in cluster.identities():
             labels = cluster.name, own.node or "", own.purpose.value, "", own.certificate.subject
             family.add_metric((*labels, own.certificate.serial_hex), own.certificate.not_after.timestamp())
-        for entry in cluster.find_trust(TrustQuery(), Slice(0, MOST_ENTRIES)).items:
-            labels = cluster.name, "", "", entry.store.value, entry.subject
-            family.add_metric((*labels, entry.serial), entry.not_after.timestamp())
+        for store, subject, serial, not_after in cluster.trust_ends():
+            family.add_metric((cluster.name, "", "", store, subject, serial), not_after.timestamp())
     return family
 
 

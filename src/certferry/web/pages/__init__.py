@@ -18,9 +18,10 @@ from certferry.web.pages import (
     waves,
 )
 from certferry.web.pages.drawing import draw, told
+from certferry.web.pages.warming import warm
 from certferry.web.security import session_of
 
-__all__ = ["refusal_page", "router"]
+__all__ = ["refusal_page", "router", "warm"]
 
 router = APIRouter()
 for _each in (

@@ -27,7 +27,7 @@ class Kept(Generic[T]):
         return known[1]
 
 
-DEVICES = Kept(lambda cluster: frozenset(phone.device for phone in cluster.phones()))
+DEVICES = Kept(lambda cluster: frozenset(cluster.devices()))
 """The names of all phones a cluster knows."""
 
 
@@ -41,9 +41,9 @@ class Holdings:
     @classmethod
     def of(cls, cluster: Cluster) -> "Holdings":
         """Read a cluster's trust stores."""
-        entries = cluster.trust_entries()
-        foreign = Counter(entry.store.value for entry in entries if not entry.is_own)
-        return cls(frozenset((entry.store, entry.certificate.sha256) for entry in entries), foreign)
+        entries = cluster.held_certificates()
+        foreign = Counter(store.value for store, _, is_own in entries if not is_own)
+        return cls(frozenset((store, sha256) for store, sha256, _ in entries), foreign)
 
 
 Vouched = dict[tuple[str, bytes], bool]
