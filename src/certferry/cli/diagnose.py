@@ -4,6 +4,7 @@ import codecs
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -23,6 +24,7 @@ from certferry.migrate.diagnose import (
     diagnose,
     diagnose_lines,
 )
+from certferry.migrate.health import Health, went_well
 from certferry.migrate.record import looks_like_record
 from certferry.migrate.signs import Certainty
 
@@ -38,6 +40,14 @@ _CERTAINTY_IN_JAPANESE = {
     Certainty.LIKELY: "有力",
     Certainty.POSSIBLE: "可能性あり",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found; ``health`` is known of a result in which nothing failed."""
+
+    found: tuple[Diagnosis, ...]
+    health: Health | None = None
 
 
 class NothingGivenError(UsageError):
@@ -67,24 +77,32 @@ def diagnose_command(
 ) -> None:
     """Say which step of a migration broke, why, what would settle it, and what mends it; exit 4 when nothing is known.
 
+    Of a result in which nothing failed it says that, and ends with 0.
     Takes the output of rehearse or verify with --json, a phone's status messages or console log, a TVS trace.
     """
     out = output(as_json)
     hints = Hints(device, tvs, destination)
-    found = diagnose("\n".join(message), hints) if message else _look_into(file, hints, out)
-    _tell(out, found, language)
-    if not found:
+    answer = _of_text("\n".join(message), hints) if message else _look_into(file, hints, out)
+    if answer.found:
+        _tell(out, answer.found, language)
+    elif answer.health:
+        _tell_health(out, answer.health, language)
+    else:
+        out.data({"findings": [], "nothing_recognised": NOTHING_RECOGNISED.of(language)})
+        out.say(NOTHING_RECOGNISED.of(language))
         raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
 def _tell(out: Output, found: tuple[Diagnosis, ...], language: Language) -> None:
-    listed = [each.to_json(language) for each in found]
-    nothing = {} if found else {"nothing_recognised": NOTHING_RECOGNISED.of(language)}
-    out.data({"findings": listed, **nothing})
+    out.data({"findings": [each.to_json(language) for each in found]})
     for each in found:
         out.text(_in_words(each, language))
-    if not found:
-        out.say(NOTHING_RECOGNISED.of(language))
+
+
+def _tell_health(out: Output, health: Health, language: Language) -> None:
+    told = health.sentence().of(language)
+    out.data({"findings": [], "nothing_failed": told, "unknown": health.unseen})
+    out.text("\n  ".join([told, *health.unseen]))
 
 
 def _in_words(found: Diagnosis, language: Language) -> str:
@@ -100,7 +118,7 @@ def _in_words(found: Diagnosis, language: Language) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _look_into(file: Path | None, hints: Hints, out: Output) -> tuple[Diagnosis, ...]:
+def _look_into(file: Path | None, hints: Hints, out: Output) -> Answer:
     if file is None and sys.stdin.isatty():
         raise NothingGivenError("there is no file, no message and nothing on standard input")
     if file is None or str(file) == "-":
@@ -112,13 +130,18 @@ def _look_into(file: Path | None, hints: Hints, out: Output) -> tuple[Diagnosis,
         raise FileUnreadableError(f"cannot read {file}: {error.strerror}") from error
 
 
-def _look(stream: BinaryIO, hints: Hints, out: Output) -> tuple[Diagnosis, ...]:
+def _look(stream: BinaryIO, hints: Hints, out: Output) -> Answer:
     beginning = stream.read(_PIECE)
     encoding = "utf-16" if beginning[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
     pieces = _pieces(beginning, stream, out)
     if looks_like_record(beginning.decode(encoding, "replace")):
-        return diagnose(b"".join(pieces).decode(encoding, "replace"), hints)
-    return diagnose_lines(_lines(pieces, encoding), hints)
+        return _of_text(b"".join(pieces).decode(encoding, "replace"), hints)
+    return Answer(diagnose_lines(_lines(pieces, encoding), hints))
+
+
+def _of_text(text: str, hints: Hints) -> Answer:
+    found = diagnose(text, hints)
+    return Answer(found, None if found else went_well(text, hints.device))
 
 
 def _pieces(beginning: bytes, stream: BinaryIO, out: Output) -> Iterator[bytes]:

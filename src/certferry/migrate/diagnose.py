@@ -27,7 +27,7 @@ from typing import Any
 from certferry.migrate import phone_log, tvs_trace
 from certferry.migrate.causes import Cause, Language, Stage, Text, find_cause
 from certferry.migrate.phone_log import PhoneLogReader, plain_lines, shown_at
-from certferry.migrate.record import Health, parse_record, read_codes, read_health, read_record
+from certferry.migrate.record import parse_record, read_codes, read_record
 from certferry.migrate.signs import RANK, Certainty, Observation, Sign, signs, spot
 from certferry.migrate.tvs_trace import TvsTraceReader
 
@@ -44,23 +44,6 @@ NOTHING_RECOGNISED = Text(
     "その時刻の移行元の TVS トレース、または certferry の rehearse、verify、migrate、fleet run の --json の出力を"
     "貼り付けてください。",
 )
-
-
-def nothing_failed(health: Health) -> Text:
-    """Say of a record without any failure what it counts instead."""
-    english = [f"{n} {what}" for n, what in ((health.passed, "checks pass"), (health.moved, "phones move")) if n]
-    japanese = [
-        f"{what} {n} {of}"
-        for n, what, of in ((health.passed, "合格した確認", "件"), (health.moved, "移行する電話機", "台"))
-        if n
-    ]
-    unseen = len(health.unseen)
-    return Text(
-        f"Nothing failed: {', '.join(english) or 'the result says that all went well'}."
-        + (f" {unseen} could not be told:" if unseen else ""),
-        f"失敗はありません: {'、'.join(japanese) or '結果は成功を示しています'}。"
-        + (f"判定できなかった確認 {unseen} 件:" if unseen else ""),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +111,6 @@ def diagnose(text: str, hints: Hints = NO_HINTS) -> tuple[Diagnosis, ...]:
     if record is not None:
         return _conclude(read_record(record, hints.device), hints)
     return diagnose_lines(text.splitlines(), hints)
-
-
-def went_well(text: str, hints: Hints = NO_HINTS) -> Health | None:
-    """Say what a record in which nothing failed counts; None for a log, and for a record that is no success.
-
-    Asked after ``diagnose`` found nothing.
-    """
-    record = parse_record(text)
-    return None if record is None else read_health(record, hints.device)
 
 
 def diagnose_lines(lines: Iterable[str], hints: Hints = NO_HINTS) -> tuple[Diagnosis, ...]:
