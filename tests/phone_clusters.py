@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -30,6 +31,7 @@ from certferry.wire.roles import Role
 from certferry.wire.signed_file import sign_file
 from certferry.wire.trust_list import ListKind, TrustRecord, build_trust_list
 from certferry.wire.tvs import CertificateQueryReply, Status
+from conftest import MakeCertificate
 
 DEVICE = "SEP001122334455"
 WHEN = 1_700_000_000
@@ -46,6 +48,12 @@ class PaperCluster:
     recovery: Certificate
     tvs: Certificate
     capf: Certificate
+
+    @classmethod
+    def of(cls, name: str, key: rsa.RSAPrivateKey, make: MakeCertificate, more: str = "") -> Self:
+        """Make one whose certificates all have one key; ``more`` follows the common name in their subjects."""
+        purposes = ("callmanager", "subscriber", "recovery", "tvs", "capf")
+        return cls(name, key, *(make(f"CN={name}-{purpose}{more}", key=key) for purpose in purposes))
 
     @property
     def ctl_name(self) -> str:

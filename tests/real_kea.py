@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -114,3 +116,15 @@ class RealKea:
 
     def set_(self, *more: object, subnet: str = VOICE, tftp: str = TFTP, kea: object = None) -> Ended:
         return self.command("set", "--subnet", subnet, "--tftp", tftp, *more, kea=kea)
+
+
+@contextmanager
+def running_kea(folder: Path) -> Iterator[RealKea]:
+    """Run one in a folder, whose path has to be short: that of a socket has at most 108 bytes."""
+    kea = RealKea(folder)
+    kea.write()
+    try:
+        kea.start()
+        yield kea
+    finally:
+        kea.stop()

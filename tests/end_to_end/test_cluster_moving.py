@@ -208,7 +208,7 @@ def test_what_arrives_otherwise_than_it_was_sent_is_taken_back(
     move(source, target, clock)
 
 
-def test_a_move_that_was_cut_off_before_its_last_step_is_finished_by_the_next(
+def cut_off_before_the_last_step(
     source: ClusterLocation, target: ClusterLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -218,6 +218,12 @@ def test_a_move_that_was_cut_off_before_its_last_step_is_finished_by_the_next(
         patched.setattr(moving, "put_fact", fail)
         with pytest.raises(RuntimeError, match="cut off"):
             move(source, target, clock)
+
+
+def test_a_move_that_was_cut_off_before_its_last_step_is_finished_by_the_next(
+    source: ClusterLocation, target: ClusterLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off_before_the_last_step(source, target, monkeypatch)
     Cluster.open(source.text).close()  # not marked yet
     arrived = contents(target)
     move(source, target, clock)
@@ -229,13 +235,7 @@ def test_a_move_that_was_cut_off_before_its_last_step_is_finished_by_the_next(
 def test_a_move_that_was_cut_off_is_not_finished_once_either_side_has_changed(
     source: ClusterLocation, target: ClusterLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("cut off")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(moving, "put_fact", fail)
-        with pytest.raises(RuntimeError, match="cut off"):
-            move(source, target, clock)
+    cut_off_before_the_last_step(source, target, monkeypatch)
     with closing(Cluster.open(target.text)) as cluster:
         cluster.add_phones([Phone("SEPFFFFFFFFFFFF")])
     with pytest.raises(ClusterExistsError):

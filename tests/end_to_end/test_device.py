@@ -27,16 +27,13 @@ NAME = "SEP00AA11BB22CC"
 QUICK = Limits(fetch=30, tvs=1, register=5)
 
 
-def paper_cluster(name: str, key: rsa.RSAPrivateKey, make: MakeCertificate) -> PaperCluster:
-    purposes = ("callmanager", "subscriber", "recovery", "tvs", "capf")
-    return PaperCluster(name, key, *(make(f"CN={name}-{purpose};O=Example", key=key) for purpose in purposes))
-
-
 @pytest.fixture(scope="module")
 def papers(
     make_certificate: MakeCertificate, rsa_key: rsa.RSAPrivateKey, other_rsa_key: rsa.RSAPrivateKey
 ) -> tuple[PaperCluster, PaperCluster]:
-    return paper_cluster("src", rsa_key, make_certificate), paper_cluster("dst", other_rsa_key, make_certificate)
+    return PaperCluster.of("src", rsa_key, make_certificate, ";O=Example"), PaperCluster.of(
+        "dst", other_rsa_key, make_certificate, ";O=Example"
+    )
 
 
 @pytest_asyncio.fixture

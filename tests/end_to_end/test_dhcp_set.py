@@ -18,7 +18,7 @@ from certferry.dhcp.option150_step import ByKea
 from command_line import certferry
 from dhcp_network import Network, dhcp_network
 from dhcp_programs import program
-from real_kea import HOST_PASSWORD, TFTP, VOICE, RealKea
+from real_kea import HOST_PASSWORD, TFTP, VOICE, RealKea, running_kea
 
 pytestmark = pytest.mark.slow
 
@@ -27,13 +27,8 @@ AGENT_PASSWORD = "kea-agent-secret"
 
 @pytest.fixture
 def kea(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealKea]:
-    made = RealKea(tmp_path_factory.mktemp("k"))  # a short path: that of a socket has 108 bytes
-    made.write()
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
+    with running_kea(tmp_path_factory.mktemp("k")) as running:
+        yield running
 
 
 ADDRESSES = (IPv4Address("192.0.2.11"), IPv4Address("192.0.2.12"))

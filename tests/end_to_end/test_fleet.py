@@ -21,12 +21,7 @@ PHONE_BYTES = 60_000
 def papers(
     make_certificate: MakeCertificate, rsa_key: rsa.RSAPrivateKey, other_rsa_key: rsa.RSAPrivateKey
 ) -> tuple[PaperCluster, PaperCluster]:
-    purposes = ("callmanager", "subscriber", "recovery", "tvs", "capf")
-
-    def paper(name: str, key: rsa.RSAPrivateKey) -> PaperCluster:
-        return PaperCluster(name, key, *(make_certificate(f"CN={name}-{purpose}", key=key) for purpose in purposes))
-
-    return paper("src", rsa_key), paper("dst", other_rsa_key)
+    return PaperCluster.of("src", rsa_key, make_certificate), PaperCluster.of("dst", other_rsa_key, make_certificate)
 
 
 @pytest_asyncio.fixture

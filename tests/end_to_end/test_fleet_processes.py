@@ -29,12 +29,8 @@ HANDSETS = [Handset(name, "8861") for name in NAMES]
 async def clusters(
     make_certificate: MakeCertificate, rsa_key: rsa.RSAPrivateKey, other_rsa_key: rsa.RSAPrivateKey
 ) -> AsyncIterator[tuple[LiveCluster, LiveCluster]]:
-    purposes = ("callmanager", "subscriber", "recovery", "tvs", "capf")
-
-    def paper(name: str, key: rsa.RSAPrivateKey) -> PaperCluster:
-        return PaperCluster(name, key, *(make_certificate(f"CN={name}-{purpose}", key=key) for purpose in purposes))
-
-    async with live(paper("src", rsa_key)) as source, live(paper("dst", other_rsa_key)) as destination:
+    papers = PaperCluster.of("src", rsa_key, make_certificate), PaperCluster.of("dst", other_rsa_key, make_certificate)
+    async with live(papers[0]) as source, live(papers[1]) as destination:
         for name in NAMES:
             source.add(name)
             destination.add(name)

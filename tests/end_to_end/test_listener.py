@@ -175,6 +175,18 @@ def test_a_phone_that_has_closed_its_half_still_gets_its_answer(run: Run, paper:
     run(scenario)
 
 
+def shake_hands(phone: ssl.SSLObject, peer: socket.socket, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+    """Take the phone's handshake to its end; what it says last is left in ``outgoing``."""
+    while True:
+        try:
+            phone.do_handshake()
+        except ssl.SSLWantReadError:
+            peer.sendall(outgoing.read())
+            incoming.write(peer.recv(16384))
+        else:
+            return
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_question_that_comes_with_the_end_of_the_handshake_is_answered(
     run: Run,
@@ -187,13 +199,7 @@ def test_a_question_that_comes_with_the_end_of_the_handshake_is_answered(
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         phone = phone_context(version).wrap_bio(incoming, outgoing)
         with connect(address) as peer:
-            while True:
-                try:
-                    phone.do_handshake()
-                    break
-                except ssl.SSLWantReadError:
-                    peer.sendall(outgoing.read())
-                    incoming.write(peer.recv(16384))
+            shake_hands(phone, peer, incoming, outgoing)
             phone.write(paper.query.encode())
             peer.sendall(outgoing.read())
             received = b""
@@ -217,13 +223,7 @@ def test_many_questions_in_one_record_are_all_answered_before_the_goodbye_behind
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         phone = phone_context().wrap_bio(incoming, outgoing)
         with connect(address) as peer:
-            while True:
-                try:
-                    phone.do_handshake()
-                    break
-                except ssl.SSLWantReadError:
-                    peer.sendall(outgoing.read())
-                    incoming.write(peer.recv(16384))
+            shake_hands(phone, peer, incoming, outgoing)
             phone.write(paper.query.encode() * 40)
             with pytest.raises(ssl.SSLWantReadError):
                 phone.unwrap()

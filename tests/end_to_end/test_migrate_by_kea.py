@@ -12,7 +12,7 @@ from certferry.cluster.values import Phone
 from certferry.migrate.result import Verification
 from command_line import certferry
 from conftest import MakeCluster
-from real_kea import VOICE, RealKea
+from real_kea import VOICE, RealKea, running_kea
 
 pytestmark = pytest.mark.slow
 PHONE = Phone("SEP000000000001")
@@ -20,13 +20,8 @@ PHONE = Phone("SEP000000000001")
 
 @pytest.fixture
 def kea(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealKea]:
-    made = RealKea(tmp_path_factory.mktemp("k"))  # a short path: that of a socket has 108 bytes
-    made.write()
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
+    with running_kea(tmp_path_factory.mktemp("k")) as running:
+        yield running
 
 
 def registers(cluster: Cluster) -> None:

@@ -38,12 +38,7 @@ Papers = tuple[PaperCluster, PaperCluster]
 
 @pytest.fixture(scope="module")
 def papers(make_certificate: MakeCertificate, rsa_key: rsa.RSAPrivateKey, other_rsa_key: rsa.RSAPrivateKey) -> Papers:
-    purposes = ("callmanager", "subscriber", "recovery", "tvs", "capf")
-
-    def paper(name: str, key: rsa.RSAPrivateKey) -> PaperCluster:
-        return PaperCluster(name, key, *(make_certificate(f"CN={name}-{purpose}", key=key) for purpose in purposes))
-
-    return paper("src", rsa_key), paper("dst", other_rsa_key)
+    return PaperCluster.of("src", rsa_key, make_certificate), PaperCluster.of("dst", other_rsa_key, make_certificate)
 
 
 class Told:

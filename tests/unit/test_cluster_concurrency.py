@@ -3,8 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Event
+from threading import Event
 
 import pytest
 
@@ -18,6 +17,7 @@ from certferry.trust.purpose import Purpose, Store
 from certferry.wire.certificate import Certificate
 from certferry.wire.trust_list import TrustList
 from conftest import CLUSTER_BORN, MakeCertificate, MakeCluster
+from threads import at_once
 
 WORKERS, EACH = 4, 5
 
@@ -25,18 +25,6 @@ WORKERS, EACH = 4, 5
 @pytest.fixture
 def cluster(make_cluster: MakeCluster) -> Cluster:
     return make_cluster(nodes=2)
-
-
-def at_once(*work: Callable[[], object]) -> list[object]:
-    """Begin all ``work`` in the same moment, each in a thread of its own; raise what any of them raises."""
-    start = Barrier(len(work))
-
-    def begin(one: Callable[[], object]) -> object:
-        start.wait()
-        return one()
-
-    with ThreadPoolExecutor(len(work)) as pool:
-        return list(pool.map(begin, work))
 
 
 def device(worker: int, number: int) -> str:

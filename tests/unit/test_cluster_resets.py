@@ -3,8 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 
 import pytest
 
@@ -12,6 +10,7 @@ from certferry.cluster.cluster import Cluster
 from certferry.cluster.resets import ResetOutcome, ResetRequest, Resets
 from certferry.cluster.sightings import CHUNK
 from conftest import CLUSTER_BORN, MakeCluster
+from threads import at_once
 
 PHONE, OTHER = "SEP000000000001", "SEP000000000002"
 
@@ -100,17 +99,6 @@ def test_more_requests_than_one_statement_takes(resets: Resets) -> None:
     taken = resets.take("pub", list(asked.values())[: CHUNK + 1])
     resets.end_all(dict.fromkeys(ids(taken), ResetOutcome.DONE))
     assert resets.withdraw(asked) == set(asked) - set(ids(taken))
-
-
-def at_once(*work: Callable[[], object]) -> list[object]:
-    start = Barrier(len(work))
-
-    def begin(one: Callable[[], object]) -> object:
-        start.wait()
-        return one()
-
-    with ThreadPoolExecutor(len(work)) as pool:
-        return list(pool.map(begin, work))
 
 
 def test_of_threads_that_take_at_once_each_request_goes_to_one(resets: Resets) -> None:

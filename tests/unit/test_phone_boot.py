@@ -19,19 +19,14 @@ from phone_clusters import DEVICE, PaperCluster, PaperWorld, vouching
 CTL, ITL, CONFIG = f"CTL{DEVICE}.tlv", f"ITL{DEVICE}.tlv", f"{DEVICE}.cnf.xml.sgn"
 
 
-def paper_cluster(name: str, key: rsa.RSAPrivateKey, make: MakeCertificate) -> PaperCluster:
-    purposes = ("callmanager", "subscriber", "recovery", "tvs", "capf")
-    return PaperCluster(name, key, *(make(f"CN={name}-{purpose};O=Example", key=key) for purpose in purposes))
-
-
 @pytest.fixture(scope="module")
 def source(make_certificate: MakeCertificate, rsa_key: rsa.RSAPrivateKey) -> PaperCluster:
-    return paper_cluster("src", rsa_key, make_certificate)
+    return PaperCluster.of("src", rsa_key, make_certificate, ";O=Example")
 
 
 @pytest.fixture(scope="module")
 def destination(make_certificate: MakeCertificate, other_rsa_key: rsa.RSAPrivateKey) -> PaperCluster:
-    return paper_cluster("dst", other_rsa_key, make_certificate)
+    return PaperCluster.of("dst", other_rsa_key, make_certificate, ";O=Example")
 
 
 def boot(flash: Flash, world: PaperWorld) -> BootMachine:

@@ -17,8 +17,7 @@ from phone_clusters import PaperCluster
 
 @pytest.fixture(scope="module")
 def cluster(make_certificate: MakeCertificate, rsa_key: rsa.RSAPrivateKey) -> PaperCluster:
-    purposes = ("callmanager", "subscriber", "recovery", "tvs", "capf")
-    return PaperCluster("src", rsa_key, *(make_certificate(f"CN=src-{purpose};OU=IST;O=E") for purpose in purposes))
+    return PaperCluster.of("src", rsa_key, make_certificate, ";OU=IST;O=E")
 
 
 def trust(ctl: bytes | None = None, itl: bytes | None = None) -> PhoneTrust:
