@@ -8,7 +8,6 @@ count, an ``error`` is a refusal.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from certferry.migrate.causes import causes, find_cause, refusals
@@ -46,33 +45,6 @@ def read_record(value: Any, device: str = "") -> Iterator[Observation]:
         elif "outcome" in found or isinstance(found.get("code"), str):
             yield from _ended(found)
         yield from _counted(found)
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What a record counts of what went well: checks that pass, and phones that move; ``unseen`` could not be told."""
-
-    passed: int
-    moved: int
-    unseen: tuple[str, ...]
-
-
-def read_health(value: Any, device: str = "") -> Health | None:
-    """Count what a record says went well; None when it does not say so. Whether something failed is not looked at.
-
-    A result without checks, such as the demo's, speaks for itself with ``ok``.
-    """
-    parts = list(_objects(value))
-    if device and all(part.get("device") != device for part in parts):
-        return None
-    about = [part for part in parts if not device or part.get("device", device) == device]
-    moved = sum(part.get("outcome") in _MOVED for part in about)
-    passed = sum(part.get("verdict") == "pass" for part in about)
-    unseen = [
-        f"{_text(part, 'title')}: {_text(part, 'evidence')}" for part in about if part.get("verdict") == "unknown"
-    ]
-    says_so = isinstance(value, dict) and value.get("ok") is True and "checks" not in value
-    return Health(passed, moved, tuple(map(clip, unseen))) if passed or moved or says_so else None
 
 
 def read_codes(line: str) -> Iterator[Observation]:
