@@ -1,6 +1,7 @@
 """TFTP transfers without sockets: lock-step, options, loss, duplication, reordering, wrap, all in simulated time."""
 
 import random
+import tracemalloc
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -13,6 +14,8 @@ from certferry.wire.tftp_session import ReceiveSession, SendSession, from_netasc
 
 CONTENT = bytes(range(256)) * 5
 """1,280 bytes: two whole blocks of 512 and one of 256."""
+LINE_ENDS = bytes(ord("\n" if byte % 3 == 0 else "\r") if byte % 5 < 2 else byte for byte in range(256))
+"""Makes two bytes of five a line end."""
 
 
 def sending(content: bytes = CONTENT, options: Options = Options(), mode: Mode = "octet") -> SendSession:  # noqa: B008 -- frozen
@@ -348,6 +351,36 @@ def test_40_megabytes_in_blocks_of_512_wrap_the_block_number() -> None:
 @given(st.binary())
 def test_netascii_is_undone_exactly(text: bytes) -> None:
     assert from_netascii(to_netascii(text)) == text
+
+
+@given(st.binary(max_size=3000).map(lambda text: text.translate(LINE_ENDS)), st.integers(8, 600), st.randoms())
+def test_netascii_is_sent_as_if_the_file_had_been_converted_whole(
+    text: bytes, blksize: int, chance: random.Random
+) -> None:
+    session = sending(text, Options(blksize=blksize, tsize=0), "netascii")
+    (granted,) = session.start(0.0)
+    assert parse(granted) == OptionAck(Options(blksize=blksize, tsize=len(to_netascii(text))))
+    arrived, block = b"", 0
+    while packets := session.receive(Ack(block & 0xFFFF).encode(), 0.0):
+        if chance.random() < 0.3:
+            assert session.expired(session.next_deadline() or 0.0) == packets, "what is repeated is the same"
+        (block, arrived) = (block + 1, arrived + packets[0][4:])
+    assert session.done
+    assert arrived == to_netascii(text)
+
+
+@pytest.mark.parametrize("text", [b"a line of a file\n" * 60_000, b"\r" * 1_000_000], ids=["lines", "returns"])
+def test_a_burst_of_netascii_readers_costs_no_copy_of_the_file_each(text: bytes) -> None:
+    tracemalloc.start()
+    try:
+        sessions = [sending(text, mode="netascii") for _ in range(100)]
+        for session in sessions:
+            session.start(0.0)
+            session.receive(Ack(1).encode(), 0.0)
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert taken < len(text), "a hundred readers take less than one copy"
 
 
 def test_netascii_writes_line_ends_as_cr_lf_and_a_bare_cr_as_cr_nul() -> None:

@@ -55,6 +55,27 @@ def from_netascii(text: bytes) -> bytes:
     return text.replace(b"\r\n", b"\n").replace(b"\r\0", b"\r")
 
 
+class _AsNetascii:
+    """A file as ``to_netascii`` writes it, given out in pieces, each asked for once and in turn: no copy is made."""
+
+    __slots__ = ("_at", "_left", "_text")
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self._at = 0
+        self._left = b""
+
+    def __len__(self) -> int:
+        return len(self._text) + self._text.count(b"\r") + self._text.count(b"\n")
+
+    def __getitem__(self, piece: slice) -> bytes:
+        size = piece.stop - piece.start
+        end = self._at + size - len(self._left)  # as many bytes as are missing become as many or more
+        written = self._left + to_netascii(self._text[self._at : end])
+        self._at, self._left = end, written[size:]
+        return written[:size]
+
+
 class SendSession:
     """A server sends one file.
 
@@ -84,11 +105,11 @@ class SendSession:
     ) -> None:
         self.done = False
         self.failed = False
-        self._content = content if request.mode == "octet" else to_netascii(content)
-        asked = request.options
-        granted = asked if asked is NO_OPTIONS else _granted(asked, len(self._content))
+        self._content = content if request.mode == "octet" else _AsNetascii(content)
+        size, asked = len(self._content), request.options
+        granted = asked if asked is NO_OPTIONS else _granted(asked, size)
         self._blksize = granted.blksize or DEFAULT_BLKSIZE
-        self._last_block = len(self._content) // self._blksize + 1
+        self._last_block = size // self._blksize + 1
         self._timeout = granted.timeout or timeout
         self._tries = tries
         self._last_moment = now + _GRACE + _SLOWEST_BLOCK * self._last_block
