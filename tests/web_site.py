@@ -41,13 +41,15 @@ class Site:
     cluster: Cluster
     others: dict[str, Cluster] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
+    with_users: bool = True
 
     def __post_init__(self) -> None:
         self.context = WebContext(self.cluster, self.others, clock=self.clock)
         self.context.exchanges.idle = 0  # nobody closes connections of a site that just goes away
         self.context.passwords.hasher = CHEAP
-        self.context.passwords.put_user("ann", Role.OPERATOR, PASSWORD)
-        self.context.passwords.put_user("bob", Role.READ_ONLY, PASSWORD)
+        if self.with_users:
+            self.context.passwords.put_user("ann", Role.OPERATOR, PASSWORD)
+            self.context.passwords.put_user("bob", Role.READ_ONLY, PASSWORD)
         self.app: FastAPI = create_app(self.context)
 
     def restart(self) -> None:
