@@ -1,8 +1,8 @@
 """Every page and the API beside a large cluster: 10,000 trust certificates, 40,000 phones, twenty clusters' files.
 
 Without sockets between reader and server, in one process: what is measured is the server's own time for one answer,
-the talk with OpenSSH's sftp server included. ``first`` is the first time an address is asked of a server that has warmed up;
-``cpu`` is what the process itself worked, which other programs on the machine change little.
+the talk with OpenSSH's sftp server included. ``first`` is the first time an address is asked of a server that has
+warmed up; ``cpu`` is what the process itself worked, which other programs on the machine change little.
 """
 
 import argparse

@@ -38,9 +38,9 @@ async def test_every_template_is_compiled(site: Site) -> None:
 
 async def test_what_the_console_compares_is_read_of_every_cluster(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     await warm(site.app)
-    reads: list[str] = []
-    monkeypatch.setattr(Cluster, "devices", lambda _cluster: reads.append("devices") or [])
-    monkeypatch.setattr(Cluster, "held_certificates", lambda _cluster: reads.append("held") or [])
+    reads: list[Cluster] = []
+    for reading in ("devices", "held_certificates"):
+        monkeypatch.setattr(Cluster, reading, reads.append)
     assert DEVICES.of(site.cluster) == {"SEP001B54000001"}
     assert DEVICES.of(site.others["destination"]) == frozenset()
     assert not HOLDINGS.of(site.cluster).foreign
@@ -77,6 +77,5 @@ async def test_an_exchange_directory_out_of_reach_is_told_to_who_asks_and_not_be
 
 async def test_a_server_that_stops_at_once_does_not_wait_for_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(application, "TICK", timedelta(hours=1))
-    async with site.app.router.lifespan_context(site.app):
-        async with site.logged_in() as client:
-            assert (await client.get("/show/cluster")).status_code == 200
+    async with site.app.router.lifespan_context(site.app), site.logged_in() as client:
+        assert (await client.get("/show/cluster")).status_code == 200
