@@ -14,10 +14,10 @@ import pytest
 
 from certferry.cluster import audit, engines, schema
 from certferry.cluster.cluster import Cluster, ClusterSpec
-from certferry.cluster.database import DatabaseError, DatabaseForeignError
+from certferry.cluster.database import DatabaseError, DatabaseForeignError, UnstorableError
 from certferry.cluster.location import KEY_VARIABLE, ClusterExistsError, ClusterMissingError
 from certferry.cluster.sealing import SealError
-from certferry.cluster.searching import TrustQuery
+from certferry.cluster.searching import Slice, TrustQuery
 from certferry.cluster.server_address import PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE
 from certferry.cluster.values import Phone, TrustChange
 from certferry.lab.keys import PooledKeys
@@ -361,3 +361,12 @@ def test_nothing_of_a_cluster_is_made_where_a_server_cannot_be_reached(create: M
     with pytest.raises(DatabaseError, match="refused"):
         create("postgresql://certferry@127.0.0.1:1/tokyo")
     assert not keys_folder.exists()
+
+
+def test_text_that_postgresql_does_not_keep_is_the_askers_fault_not_the_servers(create: Make, url: str) -> None:
+    cluster = create(url)
+    with pytest.raises(UnstorableError, match="cannot be kept"):
+        cluster.find_trust(TrustQuery(text="\0"), Slice(0, 1))
+    with pytest.raises(UnstorableError):
+        cluster.accounts.find_user("ann\0")
+    assert cluster.phones() == ()

@@ -69,6 +69,7 @@ def test_adding_no_phones_is_no_fault(cluster: Cluster) -> None:
         (Phone(ONE, group="West"), f"{ONE}: there is no CallManager group 'West'"),
         (Phone(ONE, model="<8861>"), f"{ONE}: '<8861>' is not a model"),
         (Phone(ONE, model=""), f"{ONE}: '' is not a model"),
+        (Phone(ONE, description="lobby\0"), f"{ONE}: the description holds a NUL"),
         (Phone("SEP1"), "'SEP1' is not a phone's device name"),
     ],
 )

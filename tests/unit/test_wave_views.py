@@ -186,10 +186,14 @@ def test_an_unknown_code_is_reported_without_a_fix() -> None:
 
 
 def test_the_table_for_spreadsheets_has_a_line_for_each_phone_and_no_formula() -> None:
-    text = report(*MIXED, failed(9, reason="=HYPERLINK(1)")).to_csv()
-    rows = list(csv.DictReader(io.StringIO(text)))
-    assert [row["device"] for row in rows] == [*(phone.device for phone in MIXED), name(9)]
-    assert rows[-1]["reason"] == "'=HYPERLINK(1)"
+    formulas = ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\t=1"]
+    text = report(failed(9, reason="one\rline"), *MIXED, *(failed(9, reason=formula) for formula in formulas)).to_csv()
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["device"] for row in rows] == [
+        name(9), *(phone.device for phone in MIXED), *[name(9)] * len(formulas)
+    ]  # fmt: skip
+    assert rows[0]["reason"] == "one line"
+    assert [row["reason"] for row in rows[1 + len(MIXED) :]] == [f"'{formula}" for formula in formulas]
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])

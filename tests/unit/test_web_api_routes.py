@@ -231,6 +231,15 @@ async def test_phones_are_added_found_and_forgotten(ann: httpx.AsyncClient) -> N
     await refused(await ann.post(f"{V1}/phones", json={"device": "telephone"}), 400, "cluster.phone-invalid")
 
 
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+@pytest.mark.parametrize("part", ["trust", "own"])
+async def test_a_time_that_the_calendar_does_not_have_is_bad_input(
+    ann: httpx.AsyncClient, part: str, moment: str
+) -> None:
+    answer = await ann.get(f"/api/v1/certificates/{part}", params={"expires_before": moment})
+    assert (answer.status_code, error_of(answer)["code"]) == (422, "web.input")
+
+
 async def test_phones_of_a_csv_come_all_or_none(site: Site, ann: httpx.AsyncClient) -> None:
     good = "device,model,secure\n" + "".join(f"SEP{number:012X},8861,yes\n" for number in range(1200))
     headers = {"content-type": "text/csv"}

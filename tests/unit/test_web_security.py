@@ -251,6 +251,7 @@ async def test_a_new_password_ends_the_sessions_of_the_old_one(site: Site) -> No
         {"x-csrf-token": "\xe9"},
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"origin": "https://["},
         {"sec-fetch-site": "cross-site"},
     ],
 )
@@ -273,6 +274,13 @@ async def test_a_strange_page_cannot_log_anybody_in(site: Site) -> None:
         answer = await stranger.post(SESSION, json={"name": "ann", "password": PASSWORD})
     assert answer.status_code == 403
     assert "set-cookie" not in answer.headers
+
+
+async def test_a_stranger_whose_origin_is_nonsense_is_no_defect_of_the_server(site: Site) -> None:
+    async with site.visitor(origin="http://[") as stranger:
+        api = await stranger.post(SESSION, json={"name": "ann", "password": PASSWORD})
+        page = await stranger.post("/login", data={"name": "ann", "password": PASSWORD})
+    assert (api.status_code, page.status_code) == (403, 403)
 
 
 async def test_what_a_stranger_was_looking_for_is_there_after_the_login(site: Site) -> None:

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection, func, inspect, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from certferry.cluster import schema
 from certferry.cluster.engines import storage_of
 from certferry.cluster.location import ClusterExistsError, ClusterLocation, ClusterMissingError
 from certferry.cluster.upserting import upsert
-from certferry.errors import Refusal
+from certferry.errors import Refusal, UsageError
 
 MOVED = "moved-to"
 CHANNEL = "certferry_"
@@ -23,6 +23,13 @@ class DatabaseError(Refusal):
 
     code = "cluster.database"
     remedy = "See that the file is readable and writable by you, that the disk has room, and run it again."
+
+
+class UnstorableError(UsageError):
+    """Something given is no value that a database keeps: text with a NUL or half a character, or a number too large."""
+
+    code = "cluster.unstorable"
+    remedy = "Write text in UTF-8 without NUL, and numbers of a sensible size."
 
 
 class DatabaseForeignError(DatabaseError):
@@ -134,6 +141,9 @@ class Database:
                     with suppress(SQLAlchemyError):  # rolled back already: a full disk, a connection that is gone
                         connection.exec_driver_sql("ROLLBACK")
                     raise
+        except (DataError, UnicodeEncodeError, OverflowError) as error:
+            # What was given, perhaps by a stranger, is to blame, not the database: nobody need look at its disk.
+            raise UnstorableError("what was given cannot be kept: it is no text, or too large") from error
         except (DBAPIError, PoolTimeoutError) as error:
             told = str(error.orig if isinstance(error, DBAPIError) else error)
             sentence = f"{self._storage.place}: {' '.join(told.split())}"

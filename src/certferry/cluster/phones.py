@@ -152,6 +152,8 @@ def put_phones(connection: Connection, phones: Sequence[Phone]) -> None:
             raise PhoneInvalidError(f"{phone.device}: {phone.model!r} is not a model")
         if phone.group not in groups:
             raise PhoneInvalidError(f"{phone.device}: there is no CallManager group {phone.group!r}")
+        if "\0" in phone.description:
+            raise PhoneInvalidError(f"{phone.device}: the description holds a NUL")
         rows.append(
             {
                 "device": device_name(phone.device),

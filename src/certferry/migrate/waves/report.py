@@ -66,11 +66,15 @@ class Report:
 
 _OF_ONE_WAVE = ("number", "canary")
 _COLUMNS = ("device", "wave", "state", "outcome", "step", "code", "reason", "reset_at", "ended_at")
+_FORMULAS = ("=", "+", "-", "@", "\t")
 
 
 def _cell(value: object) -> object:
     """Write a cell; one that a spreadsheet would take for a formula is taken for text."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    if not isinstance(value, str):
+        return value
+    line = value.replace("\r", " ")  # which the csv module would leave bare, and readers take for the line's end
+    return f"'{line}" if line.startswith(_FORMULAS) else line
 
 
 def _failure(code: str, phones: Sequence[MigrationPhone]) -> dict[str, Any]:

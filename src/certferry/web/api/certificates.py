@@ -1,10 +1,8 @@
 """/certificates: the cluster's own, its trust stores, and everything Certificate Management does with them."""
 
-from datetime import UTC
 from typing import Annotated, Literal
 
 from fastapi import Path, Query
-from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from certferry.cluster.certificate_search import CertificateNotFoundError
@@ -14,7 +12,7 @@ from certferry.cluster.searching import TrustQuery
 from certferry.cluster.uploading import read_certificates, upload_trust
 from certferry.cluster.values import Identity, TrustChange
 from certferry.trust.purpose import Purpose, Store
-from certferry.web.api.shared import ChosenCluster, Context, Part, SearchText, protected
+from certferry.web.api.shared import ChosenCluster, Context, Moment, Part, SearchText, protected
 from certferry.web.models import (
     CertificateDetail,
     ConsequencesAnswer,
@@ -45,7 +43,7 @@ def own(
     cluster: ChosenCluster,
     node: Annotated[str | None, Query(max_length=255)] = None,
     purpose: Purpose | None = None,
-    expires_before: AwareDatetime | None = None,
+    expires_before: Moment | None = None,
 ) -> list[OwnAnswer]:
     """List the cluster's own certificates."""
     name = cluster.node(node).name if node else None
@@ -66,14 +64,13 @@ def trust(
     usage: Annotated[
         Literal["own", "foreign"] | None, Query(description="own: copies of the cluster's own certificates.")
     ] = None,
-    expires_before: AwareDatetime | None = None,
+    expires_before: Moment | None = None,
     text: SearchText = "",
     sort: Literal["name", "expiry", "store", "origin", "added"] = "store",
     descending: bool = False,
 ) -> Page[TrustAnswer]:
     """Find entries of the trust stores."""
-    expiry = expires_before.astimezone(UTC) if expires_before else None
-    query = TrustQuery(store, usage, expiry, text, sort, descending)
+    query = TrustQuery(store, usage, expires_before, text, sort, descending)
     return Page[TrustAnswer](**page(cluster.find_trust(query, part), part, trust_view))
 
 

@@ -1,8 +1,10 @@
 """What the routes of the API share: errors, paging, the cluster that is meant, the idempotency key."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
+from pydantic import AfterValidator, AwareDatetime
 from starlette.requests import Request
 
 from certferry.cluster.cluster import Cluster
@@ -52,6 +54,14 @@ def part_of(
     return Slice(int(cursor), limit)
 
 
+def in_utc(moment: datetime) -> datetime:
+    """Tell a time in UTC; raises ``ValueError`` where the calendar ends."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the calendar has no such time") from error
+
+
 def jobs_of(request: Request) -> Jobs:
     """Give the server's jobs."""
     jobs: Jobs = request.app.state.jobs
@@ -68,4 +78,5 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key", min_length=1, max_length=128, description="The same key is the same job, started once."
     ),
 ]
+Moment = Annotated[AwareDatetime, AfterValidator(in_utc)]
 SearchText = Annotated[str, Query(max_length=200, description="Contained in any field, in any letter case.")]
