@@ -204,6 +204,18 @@ def test_a_status_ends_with_the_command_that_goes_on_as_it_can_be_typed(ends: En
     assert told.endswith(f": certferry migrate {command} {migration} --source {place_of(ends.source)}\n")
 
 
+def test_a_status_of_an_ended_migration_says_how_those_that_failed_are_planned_again(ends: Ends) -> None:
+    migration = ends.planned("--canary", 5)
+    ends.as_if(migration, State.DONE, rows(PhoneState.MOVED, PhoneState.FAILED))
+    again = f": certferry migrate plan --failed-of {migration} --source {place_of(ends.source)}\n"
+    assert certferry("migrate", "status", *ends.here).stderr.endswith(again)
+
+
+def test_a_status_of_a_migration_that_moved_every_phone_names_nothing_more_to_do(ends: Ends) -> None:
+    ends.as_if(ends.planned("--canary", 5), State.DONE, rows(PhoneState.MOVED, PhoneState.MOVED))
+    assert certferry("migrate", "status", *ends.here).stderr == ""
+
+
 def test_a_refused_start_names_the_command_that_goes_on_as_it_can_be_typed(ends: Ends) -> None:
     migration = ends.planned()
     ends.as_if(migration, State.PAUSED)
@@ -240,7 +252,9 @@ def test_a_report_is_written_in_every_form(ends: Ends, tmp_path: Path) -> None:
     assert told.json["totals"]["failed"] == 1
     assert page.read_text().startswith("<!doctype html>")
     assert len(table.read_text().splitlines()) == 13
-    assert certferry("migrate", "report", *ends.here, "--csv", "-").stdout.count("\n") == 13
+    plain = certferry("migrate", "report", *ends.here, "--csv", "-")
+    assert (plain.stdout.count("\n"), told.stderr) == (13, f"Wrote {page}.\nWrote {table}.\n")
+    assert plain.stderr == ""
 
 
 def test_the_way_back_is_a_migration_of_those_that_moved_from_the_destination(ends: Ends) -> None:

@@ -9,6 +9,7 @@ from certferry.cli.files import write_file
 from certferry.cli.migrate_options import MigrationArgument, SourceOption, now, open_source
 from certferry.cli.migrate_view import print_status
 from certferry.cli.options import JsonOption, output
+from certferry.cli.output import Output
 from certferry.migrate.waves.report import Report
 from certferry.migrate.waves.status import Status
 
@@ -30,9 +31,15 @@ def report(
     status = Status.of(found, ledger.phones(found.id), at)
     made = Report(found, status, ledger.events(found.id), cluster.location.text, at)
     if html:
-        write_file(html, made.to_html(language).encode())
+        _write(out, html, made.to_html(language))
     if csv:
-        write_file(csv, made.to_csv().encode())
+        _write(out, csv, made.to_csv())
     out.data(made.to_json())
     if "-" not in (html, csv):
         print_status(out, status)
+
+
+def _write(out: Output, to: str, text: str) -> None:
+    write_file(to, text.encode())
+    if to != "-":
+        out.say(f"Wrote {to}.")

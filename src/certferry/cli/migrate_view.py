@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from certferry.cli.migrate_options import to_type
+from certferry.cli.migrate_options import place_of, to_type
 from certferry.cli.output import Output, visible
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.migrations import Event, State
@@ -151,3 +151,6 @@ def say_next(out: Output, status: Status, source: Cluster) -> None:
         out.say(f"Start it with: {to_type('start', status.migration, source)}")
     elif status.state == State.PAUSED.value:
         out.say(f"When it is mended: {to_type('resume', status.migration, source)}")
+    elif status.state == State.DONE.value and status.totals.failed:
+        again = f"certferry migrate plan --failed-of {status.migration} --source {place_of(source)}"
+        out.say(f"Those that failed, once more when it is mended: {again}")

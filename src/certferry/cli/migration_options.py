@@ -13,6 +13,7 @@ from certferry.migrate.place import HTTP_PORT, TVS_PORT, Place
 from certferry.migrate.rehearse import Rehearsed, choose_phones
 from certferry.migrate.report import render_html
 from certferry.migrate.result import PhoneResult, Verification
+from certferry.trust.list_check import Check
 
 _PLACE = "HOST[:PORT]|FOLDER"
 SourceOption = Annotated[
@@ -71,14 +72,21 @@ def print_result(out: Output, result: Verification, *, everything: bool = True) 
     shown = [check for check in result.checks if everything or check.verdict != "pass"]
     if shown:
         out.table(("verdict", "check", "what", "evidence"), [(c.verdict, c.id, c.title, c.evidence) for c in shown])
-    for check in shown:
-        if check.remedy and check.verdict in ("fail", "warn"):
-            out.text(f"\n{check.verdict}: {check.title}\n  {check.remedy}")
+    _print_remedies(out, shown)
     out.text("")
     out.table(
         ("phone", "outcome", "step", "reason"), [(p.device, p.outcome, p.step, p.reason) for p in result.phones[:100]]
     )
     out.text(f"\n{summary(result)}")
+
+
+def _print_remedies(out: Output, shown: Sequence[Check]) -> None:
+    """Print what mends each check that does not pass, once for all that it mends."""
+    for verdict in ("fail", "warn", "unknown"):
+        found = [check for check in shown if check.verdict == verdict and check.remedy]
+        for remedy in dict.fromkeys(check.remedy for check in found):
+            titles = dict.fromkeys(f"{verdict}: {check.title}" for check in found if check.remedy == remedy)
+            out.text("\n".join(("", *titles, f"  {remedy}")))
 
 
 def write_report(out: Output, result: Verification, to: str | None) -> None:

@@ -62,5 +62,7 @@ def rehearse(
             explain(out, phone)
     print_result(out, result, everything=explained)
     write_report(out, result, report)
+    if not result.ok:
+        out.say("Why, and what mends it: the same command with --json | certferry diagnose")
     if result.exit_code:
         raise typer.Exit(result.exit_code)
