@@ -1,6 +1,7 @@
 """Where resident phones keep their flash: whole sets of files, replaced in one step."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -91,3 +92,21 @@ def test_a_phone_whose_place_is_a_file_is_refused(folder: FlashFolder, tmp_path:
     (tmp_path / "phones" / NAME).mkdir()
     with pytest.raises(FlashFolderError):
         folder.save(NAME, FULL)
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "../elsewhere", f".{NAME}.seven", ".SEP000000000000.1", f".{NAME}.-1"])
+def test_a_link_that_the_fleet_did_not_make_is_refused_and_left_alone(
+    folder: FlashFolder, tmp_path: Path, target: str
+) -> None:
+    link = tmp_path / "phones" / NAME
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "CTLFile.tlv").write_bytes(b"of somebody else")
+    link.symlink_to(target)
+    for use in (lambda: folder.load(NAME), lambda: folder.save(NAME, FULL)):
+        with pytest.raises(
+            FlashFolderError, match=f"{NAME} leads to {re.escape(target)}, which no fleet made"
+        ) as refused:
+            use()
+    assert "Take the link away" in refused.value.remedy
+    assert str(link.readlink()) == target
+    assert (tmp_path / "elsewhere" / "CTLFile.tlv").read_bytes() == b"of somebody else"

@@ -11,6 +11,7 @@ is empty and there when the configuration came with a signature that the phone v
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +53,7 @@ class FlashFolder:
     def load(self, device: str) -> Flash:
         """Return what ``device`` holds; an empty flash for one that was never seen."""
         place = self._folder / device
+        self._newest(device)
         return Flash(
             _read(place / _CTL), _read(place / _ITL), _read(place / _config(device)), (place / _SIGNED).exists()
         )
@@ -64,9 +66,8 @@ class FlashFolder:
             raise FlashFolderError(f"the flash of {device} cannot be written: {error.strerror}") from error
 
     def _replace(self, device: str, files: Mapping[str, bytes]) -> None:
-        link = self._folder / device
-        old = link.readlink().name if link.is_symlink() else f".{device}.0"
-        new = f".{device}.{int(old.rpartition('.')[2]) + 1}"
+        link, number = self._folder / device, self._newest(device)
+        old, new = f".{device}.{number}", f".{device}.{number + 1}"
         shutil.rmtree(self._folder / new, ignore_errors=True)  # of one that was killed here
         (self._folder / new).mkdir()
         for name, data in files.items():
@@ -76,6 +77,18 @@ class FlashFolder:
         fresh.symlink_to(new)
         os.replace(fresh, link)  # noqa: PTH105 -- of a link, which Path.replace would say less plainly
         shutil.rmtree(self._folder / old, ignore_errors=True)
+
+    def _newest(self, device: str) -> int:
+        """Return the number of the set that the link names, 0 without a link; raises ``FlashFolderError``."""
+        link = self._folder / device
+        if not link.is_symlink():
+            return 0
+        target = str(link.readlink())
+        found = re.fullmatch(rf"\.{re.escape(device)}\.([0-9]{{1,18}})", target)
+        if found is None:
+            told = f"{link} leads to {target}, which no fleet made"
+            raise FlashFolderError(told, remedy="Take the link away, or name a folder of your own.")
+        return int(found[1])
 
 
 def _locked(path: Path) -> TextIO:
