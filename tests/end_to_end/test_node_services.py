@@ -20,6 +20,7 @@ from certferry.cluster.values import Node, NodeRole, Phone, Service, TrustChange
 from certferry.fleet import http, sip, tftp, tvs
 from certferry.lab.keys import PooledKeys
 from certferry.lab.loopback import LAB_PORTS, free_network
+from certferry.serve import authorities
 from certferry.serve.node import ListenError, ServeOptions
 from certferry.serve.registrar import Registrar
 from certferry.serve.running import RunningCluster
@@ -360,9 +361,11 @@ async def test_a_secure_phone_registers_with_the_lsc_of_its_own_capf(
         assert await register_securely(cluster, lsc_of(cluster, key_pool, tmp_path)) > 0
 
 
+@pytest.mark.parametrize("in_memory", [authorities.FEW, 0])
 async def test_an_lsc_stops_counting_when_its_capf_certificate_is_replaced(
-    make: Make, key_pool: PooledKeys, tmp_path: Path
+    make: Make, key_pool: PooledKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: int
 ) -> None:
+    monkeypatch.setattr(authorities, "FEW", in_memory)
     cluster = make(secure=True)
     lsc = lsc_of(cluster, key_pool, tmp_path)
     async with run(cluster) as running:
@@ -371,6 +374,33 @@ async def test_an_lsc_stops_counting_when_its_capf_certificate_is_replaced(
         with pytest.raises((sip.RegistrarHandshakeError, sip.RegistrarNoAnswerError)):
             await register_securely(cluster, lsc)
         assert await register_securely(cluster, lsc_of(cluster, key_pool, tmp_path)) > 0
+
+
+async def test_all_nodes_find_their_many_cas_in_one_folder_which_goes_when_they_end(
+    make: Make, key_pool: PooledKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authorities, "FEW", 0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    cluster = make(secure=True)
+    async with run(cluster):
+        assert await register_securely(cluster, lsc_of(cluster, key_pool, tmp_path)) > 0
+        assert len(folders_in(tmp_path)) == 1
+    assert folders_in(tmp_path) == []
+
+
+async def test_without_room_for_the_cas_nothing_is_held_and_it_is_told(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authorities, "FEW", 0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    cluster = make(secure=True)
+    with pytest.raises(authorities.AuthoritiesUnwritableError, match="missing"):
+        await RunningCluster(cluster).start()
+    assert is_free(at(cluster, Service.TVS))
+
+
+def folders_in(place: Path) -> list[Path]:
+    return list(place.glob(f"{authorities.PREFIX}*"))
 
 
 async def test_the_secure_registrar_comes_and_goes_with_mixed_mode(

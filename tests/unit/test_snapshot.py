@@ -211,21 +211,25 @@ def test_callmanager_trust_is_followed_in_a_secure_cluster(secure: Cluster, stra
     assert_alike(third, Snapshot.load(secure, [PUB]), strangers)
 
 
-async def test_a_registrar_s_context_takes_more_authorities_and_is_made_anew_for_fewer(
+async def test_a_registrar_s_context_is_made_anew_when_its_authorities_change_and_only_then(
     secure: Cluster, strangers: list[Certificate]
 ) -> None:
     first = Snapshot.load(secure, [PUB])
     services = NodeServices(secure.node(PUB), first, watch=Watcher(secure).at(PUB))
     contexts = [secure_context(services)]
     own = contexts[0].cert_store_stats()["x509"]
-    trust(secure, strangers[:1], CCM)
+    trust(secure, strangers[1:], SAST)
     second = Snapshot.load(secure, [PUB], first)
     contexts.append(await applied(services, second))
+    assert contexts[0] is contexts[1]
+    trust(secure, strangers[:1], CCM)
+    third = Snapshot.load(secure, [PUB], second)
+    contexts.append(await applied(services, third))
     assert contexts[-1].cert_store_stats()["x509"] == own + 1
     distrust(secure, strangers[0], CCM)
-    contexts.append(await applied(services, Snapshot.load(secure, [PUB], second)))
+    contexts.append(await applied(services, Snapshot.load(secure, [PUB], third)))
     assert contexts[-1].cert_store_stats()["x509"] == own
-    assert contexts[0] is contexts[1] is not contexts[2]
+    assert len(set(contexts)) == 3
 
 
 async def applied(services: NodeServices, snapshot: Snapshot) -> ssl.SSLContext:

@@ -85,42 +85,59 @@ class NodeServices:
         self.watch = watch
         self._options = options
         self._servers: dict[Service, _Server] = {}
+        self._places: dict[Service, tuple[str, int]] = {}
         self._library = FileLibrary(signatures)
         self._snapshot = snapshot
         self._authorities = authorities or Authorities()
         self._prepared = self._prepare(snapshot)
-        self._make_servers(snapshot)
+        self._servers.update({service: self._server(service) for service in self._wanted()})
         self.version = snapshot.version
 
-    def _make_servers(self, snapshot: Snapshot) -> None:
-        roles, prepared, options = self.node.roles, self._prepared, self._options
-        reuse_port = options.reuse_port
+    def _wanted(self) -> tuple[Service, ...]:
+        """Which services are to run."""
+        roles, wanted = self.node.roles, list[Service]()
         if NodeRole.TVS in roles:
-            self._servers[Service.TVS] = TvsServer(
-                self._at(Service.TVS),
-                prepared.tvs_context,
-                snapshot.tvs_index,
-                max_connections=options.most_tvs,
-                max_from_one_address=options.most_from_one_address or MOST_FROM_ONE_ADDRESS,
-                reuse_port=reuse_port,
-                on_answered=self.watch.answered,
-            )
+            wanted.append(Service.TVS)
         if NodeRole.TFTP in roles:
-            self._servers[Service.TFTP] = TftpServer(
-                self._at(Service.TFTP), self._library, reuse_port=reuse_port, on_served=self.watch.served_by_tftp
-            )
-            self._servers[Service.HTTP] = HttpFileServer(
-                self._at(Service.HTTP),
-                self._library,
-                connection_limit=options.most_http,
-                limit_from_one_address=options.most_from_one_address,
-                reuse_port=reuse_port,
-                on_served=self.watch.served_by_http,
-            )
+            wanted += [Service.TFTP, Service.HTTP]
         if NodeRole.CALLMANAGER in roles:
-            self._servers[Service.SIP] = self._registrar(Service.SIP, None)
-            if prepared.sips is not None:
-                self._servers[Service.SIPS] = self._registrar(Service.SIPS, prepared.sips.context)
+            wanted += [Service.SIP, *([Service.SIPS] if self._prepared.sips is not None else [])]
+        return tuple(wanted)
+
+    def _server(self, service: Service) -> _Server:
+        match service:
+            case Service.TVS:
+                return self._tvs()
+            case Service.TFTP:
+                reuse_port, told = self._options.reuse_port, self.watch.served_by_tftp
+                return TftpServer(self._at(service), self._library, reuse_port=reuse_port, on_served=told)
+            case Service.HTTP:
+                return self._http()
+            case Service.SIP:
+                return self._registrar(service, None)
+            case Service.SIPS:
+                return self._registrar(service, self._prepared.sips.context if self._prepared.sips else None)
+
+    def _tvs(self) -> TvsServer:
+        return TvsServer(
+            self._at(Service.TVS),
+            self._prepared.tvs_context,
+            self._snapshot.tvs_index,
+            max_connections=self._options.most_tvs,
+            max_from_one_address=self._options.most_from_one_address or MOST_FROM_ONE_ADDRESS,
+            reuse_port=self._options.reuse_port,
+            on_answered=self.watch.answered,
+        )
+
+    def _http(self) -> HttpFileServer:
+        return HttpFileServer(
+            self._at(Service.HTTP),
+            self._library,
+            connection_limit=self._options.most_http,
+            limit_from_one_address=self._options.most_from_one_address,
+            reuse_port=self._options.reuse_port,
+            on_served=self.watch.served_by_http,
+        )
 
     def _registrar(self, service: Service, context: ssl.SSLContext | None) -> Registrar:
         return Registrar(
@@ -153,15 +170,30 @@ class NodeServices:
         return listening
 
     async def _open(self, service: Service, server: _Server) -> Listening:
-        address, port = self._at(service)
+        address, port = place = self._at(service)
         try:
+            self._refuse_own(service, place)
             await server.start()
         except OSError as error:
-            raise ListenError(f"{self.node.name}: {service} cannot listen on {address}:{port}: {error}") from error
+            stays = "; it stays on {}:{}".format(*self._places[service]) if service in self._places else ""
+            sentence = f"{self.node.name}: {service} cannot listen on {address}:{port}: {error}{stays}"
+            raise ListenError(sentence) from error
+        self._places[service] = place
         return Listening(self.node.name, service, address, port)
 
+    def _refuse_own(self, service: Service, place: tuple[str, int]) -> None:
+        """Raise ``OSError`` when another service of the node is there: with ``reuse_port`` both could open the port."""
+        for other, taken in self._places.items():
+            if taken == place and Service.TFTP not in {service, other}:  # which is UDP
+                raise OSError(errno.EADDRINUSE, f"{other} is there")
+
     async def apply(self, snapshot: Snapshot) -> None:
-        """Answer from ``snapshot`` from now on. What is costly is made in a thread; the swap itself takes no time."""
+        """Answer from ``snapshot`` from now on. What is costly is made in a thread; the swap itself takes no time.
+
+        A service whose port or address changed opens the new one, then closes the old one. Raises ``ListenError`` for
+        one that cannot: it stays where it is, and everything else is done. The snapshot may be applied again.
+        """
+        self.node = find_node(snapshot.nodes, self.node.name)
         self._prepared = await asyncio.to_thread(self._prepare, snapshot, self._prepared)
         self._library.sign_ahead()
         self._snapshot = snapshot
@@ -169,25 +201,36 @@ class NodeServices:
             if isinstance(server, TvsServer):
                 server.replace_index(snapshot.tvs_index)
                 server.replace_context(self._prepared.tvs_context)
-            elif isinstance(server, Registrar):
+            if isinstance(server, Registrar):
                 server.replace_known(self._known)
-        await self._apply_to_secure_registrar()
+        await self._go_where_wanted()
         self.version = snapshot.version
 
     def _prepare(self, snapshot: Snapshot, before: "_Prepared | None" = None) -> "_Prepared":
         return _Prepared.of(self.node, snapshot, self._options, self._library, self._authorities, before=before)
 
-    async def _apply_to_secure_registrar(self) -> None:
-        running, secure = self._servers.get(Service.SIPS), self._prepared.sips
-        if secure is None:
-            if running is not None:
-                await self._servers.pop(Service.SIPS).close()
-        elif isinstance(running, Registrar):
-            running.replace_context(secure.context)
-        else:
-            registrar = self._registrar(Service.SIPS, secure.context)
-            await self._open(Service.SIPS, registrar)
-            self._servers[Service.SIPS] = registrar
+    async def _go_where_wanted(self) -> None:
+        """Open what is to run elsewhere or anew, and then close what ran; raises the first ``ListenError``."""
+        wanted, refused = self._wanted(), list[ListenError]()
+        for service in self._servers.keys() - set(wanted):
+            del self._places[service]
+            await self._servers.pop(service).close()
+        for service in wanted:
+            if self._places.get(service) != self._at(service):
+                try:
+                    await self._move(service)
+                except ListenError as error:
+                    refused.append(error)
+        if refused:
+            raise refused[0]
+
+    async def _move(self, service: Service) -> None:
+        before, server = self._servers.get(service), self._server(service)
+        listening = await self._open(service, server)
+        self._servers[service] = server
+        logger.info("%s: %s listens on %s:%d now", self.node.name, service, listening.address, listening.port)
+        if before is not None:
+            await before.close()
 
     async def close(self) -> None:
         """Close every port."""

@@ -13,6 +13,7 @@ from certferry.cluster.cluster import Cluster
 from certferry.cluster.nodes import find_node
 from certferry.cluster.values import Node
 from certferry.errors import Refusal
+from certferry.serve.authorities import Authorities
 from certferry.serve.node import Listening, NodeServices, ServeOptions
 from certferry.serve.resetting import Resetter
 from certferry.serve.signatures import Signatures
@@ -40,15 +41,16 @@ class RunningCluster:
         self._latest: Snapshot | None = None
         self._watcher = Watcher(cluster, self._counted)
         self._signatures = Signatures(cluster.location.key_file.with_name(SIGNATURES_NAME))
+        self._authorities = Authorities()
         self._resetter = Resetter(cluster.resets, lambda: self.services)
 
     async def start(self) -> tuple[Listening, ...]:
         """Open the ports of every node; raises ``ListenError`` and then holds none."""
         snapshot = await asyncio.to_thread(self._snapshot)
         self._take(snapshot)
-        self.services = tuple([await asyncio.to_thread(self._services_of, node, snapshot) for node in self._nodes])
         listening: list[Listening] = []
         try:
+            self.services = tuple([await asyncio.to_thread(self._services_of, node, snapshot) for node in self._nodes])
             for services in self.services:
                 listening += await services.start()
             await self._report(snapshot.version)
@@ -110,10 +112,18 @@ class RunningCluster:
             await self._resetter.close()
         await self._watcher.close()
         self._signatures.close()
+        await asyncio.to_thread(self._authorities.close)
 
     def _services_of(self, node: Node, snapshot: Snapshot) -> NodeServices:
         watch = self._watcher.at(node.name)
-        return NodeServices(node, snapshot, self._options, watch=watch, signatures=self._signatures)
+        return NodeServices(
+            node,
+            snapshot,
+            self._options,
+            watch=watch,
+            signatures=self._signatures,
+            authorities=self._authorities,
+        )
 
     def _counted(self) -> dict[tuple[str, str], dict[str, int]]:
         return {service: counts for services in self.services for service, counts in services.counted().items()}

@@ -40,7 +40,7 @@ def server_context(
     key_pem: str | bytes,
     *,
     allow_tls10: bool = False,
-    client_ca: Iterable[Certificate | bytes] | None = None,
+    client_ca: Iterable[Certificate | bytes] | Path | None = None,
     require_client: bool = False,
     check_time: bool = False,
 ) -> ssl.SSLContext:
@@ -49,7 +49,8 @@ def server_context(
     ``certificate_pem`` may be followed by its chain; ``key_pem`` has no passphrase. Without ``client_ca`` a
     client's certificate is not asked for (TVS: a phone that shows an LSC of an unknown CAPF must still get its
     answer). With it, one that does not lead to any of these, self-signed or not, breaks the handshake, and
-    ``require_client`` breaks it for having none. Validity periods count only with ``check_time``.
+    ``require_client`` breaks it for having none. Many are kept in a folder (``Authorities``). Validity periods count
+    only with ``check_time``.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _set_floor(context, allow_tls10=allow_tls10)
@@ -79,18 +80,15 @@ def _set_floor(context: ssl.SSLContext, *, allow_tls10: bool) -> None:
 
 
 def _trust_clients(
-    context: ssl.SSLContext, authorities: Iterable[Certificate | bytes], *, require: bool, check_time: bool
+    context: ssl.SSLContext, authorities: Iterable[Certificate | bytes] | Path, *, require: bool, check_time: bool
 ) -> None:
     context.verify_mode = ssl.CERT_REQUIRED if require else ssl.CERT_OPTIONAL
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if not check_time:
         context.verify_flags |= NO_CHECK_TIME
-    trust_clients(context, authorities)
-
-
-def trust_clients(context: ssl.SSLContext, authorities: Iterable[Certificate | bytes]) -> None:
-    """Let in clients whose certificate leads to one of ``authorities``, too. OpenSSL takes long over thousands."""
-    if anchors := b"".join(each if isinstance(each, bytes) else each.der for each in authorities):
+    if isinstance(authorities, Path):
+        context.load_verify_locations(capath=authorities)
+    elif anchors := b"".join(each if isinstance(each, bytes) else each.der for each in authorities):
         context.load_verify_locations(cadata=anchors)
 
 

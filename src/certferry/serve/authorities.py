@@ -1,0 +1,139 @@
+"""Whose certificates a service lets in: a few in memory, thousands in a folder in which OpenSSL looks when asked.
+
+OpenSSL sorts all it holds anew for each certificate that is added: 1,000 take 0.2 s, 10,000 take 10 s, 50,000 minutes,
+and nobody is served meanwhile. From a folder it reads only what a client's certificate leads to, by the hash of the
+subject. All certificates with one hash lie in one file, ``HASH.0``; the names never have gaps, whatever goes.
+
+A folder is this process's own and is removed when it ends. While it is in use it is locked (flock), by which
+systemd-tmpfiles leaves it alone however old it gets, and the next process knows one whose owner was killed.
+"""
+
+import fcntl
+import os
+import shutil
+import ssl
+import tempfile
+import time
+import weakref
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from certferry.errors import Refusal
+from certferry.wire.subject_hash import SubjectMalformedError, subject_hash
+
+FEW = 100
+"""As many are loaded into memory, which takes 10 ms."""
+PREFIX = "certferry-authorities-"
+_JUST_MADE_SECONDS = 60
+
+
+class AuthoritiesUnwritableError(Refusal):
+    """The folder in which TLS finds the CAs of phones cannot be written."""
+
+    code = "serve.authorities"
+    remedy = "Give TMPDIR a folder with 4 KB of room for each CallManager-trust certificate, or remove those of no use."
+
+
+class Authorities:
+    """The certificates to which a client's must lead, in the form in which TLS takes them. One for a process."""
+
+    def __init__(self) -> None:
+        self._folder: _Folder | None = None
+
+    def of(self, trust: frozenset[bytes]) -> frozenset[bytes] | Path:
+        """Return ``trust`` itself or the folder that holds it now, both for ``server_context``.
+
+        A context that looks in the folder may remember what it found: after every change another one is due.
+        Raises ``AuthoritiesUnwritableError``, and the folder then still holds what did not change.
+        """
+        if len(trust) <= FEW:
+            self.close()
+            return trust
+        with _told():
+            if self._folder is None:
+                self._folder = _Folder()
+            self._folder.hold(trust)
+        return self._folder.path
+
+    def close(self) -> None:
+        """Remove the folder."""
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
+
+
+class _Folder:
+    """Certificates in files of their own, which are this user's only."""
+
+    def __init__(self) -> None:
+        _remove_left_behind()
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))  # mode 0700
+        lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        self._remove = weakref.finalize(self, _remove, self.path, lock)  # at the latest when Python ends
+        self._held: frozenset[bytes] = frozenset()
+        self._by_hash: dict[str, frozenset[bytes]] = {}
+
+    def hold(self, trust: frozenset[bytes]) -> None:
+        """Write what came and take away what went, so that in whatever order it is read nothing else is missed."""
+        for name, changed in _hashed(trust ^ self._held).items():
+            held = (self._by_hash.get(name, frozenset()) - changed) | (changed & trust)
+            self._write(name, held)
+            self._by_hash[name] = held
+            if not held:
+                del self._by_hash[name]
+        self._held = trust
+
+    def _write(self, name: str, certificates: frozenset[bytes]) -> None:
+        place, fresh = self.path / f"{name}.0", self.path / "fresh"
+        if not certificates:
+            place.unlink(missing_ok=True)
+            return
+        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(file, "".join(map(ssl.DER_cert_to_PEM_cert, sorted(certificates))).encode())
+        finally:
+            os.close(file)
+        fresh.rename(place)  # a handshake may be looking
+
+    def close(self) -> None:
+        """Remove it."""
+        self._remove()
+
+
+def _hashed(certificates: frozenset[bytes]) -> dict[str, frozenset[bytes]]:
+    named: defaultdict[str, set[bytes]] = defaultdict(set)
+    for der in certificates:
+        with suppress(SubjectMalformedError):  # OpenSSL cannot read it either, and nothing leads to it
+            named[subject_hash(der)].add(der)
+    return {name: frozenset(ders) for name, ders in named.items()}
+
+
+def _remove(path: Path, lock: int) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    os.close(lock)
+
+
+def _remove_left_behind() -> None:
+    """Remove folders of processes of this user that were killed: nobody holds their lock."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            found = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                status = os.fstat(found)
+                if status.st_uid == os.geteuid() and time.time() - status.st_mtime > _JUST_MADE_SECONDS:
+                    fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(found)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        told = f"cannot keep the CAs of phones in {tempfile.gettempdir()}: {error}"
+        raise AuthoritiesUnwritableError(told) from error
