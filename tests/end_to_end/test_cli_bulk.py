@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree, rmtree
@@ -21,6 +22,7 @@ from certferry.trust.purpose import Purpose
 from certferry.wire.pkcs12 import Bundle, BundledCertificate
 from command_line import Background, Ended, certferry, loopback_cluster
 from openssh import needs_sshd, running_sshd
+from sftp_servers import lab_sftp
 
 PASSWORD = "gates-of-dawn-1967"
 
@@ -63,19 +65,14 @@ class Site:
 
 @pytest.fixture(scope="module")
 def background() -> Iterator[Background]:
-    loop = Background()
-    yield loop
-    loop.close()
+    with closing(Background()) as loop:
+        yield loop
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, background: Background) -> Iterator[LabSftp]:
-    root = tmp_path_factory.mktemp("sftp")
-    (root / "exchange").mkdir()
-    serving = LabSftp(root, "certferry", PASSWORD)
-    background.call(serving.start())
-    yield serving
-    background.call(serving.close())
+    with background.entered(lab_sftp(tmp_path_factory.mktemp("sftp"), "certferry", PASSWORD)) as serving:
+        yield serving
 
 
 @pytest.fixture(scope="module")

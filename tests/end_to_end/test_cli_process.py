@@ -8,14 +8,15 @@ import signal
 import subprocess
 import termios
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from certferry.lab.keys import PooledKeys
-from certferry.serve.lab_sftp import LabSftp
 from certferry.trust.purpose import Purpose
 from command_line import COMMAND, Background, certferry, certferry_process, loopback_cluster, wait_until
+from sftp_servers import lab_sftp
 
 CTRL_C = b"\x03"
 PASSWORD = "careful-with-that-axe"
@@ -162,16 +163,11 @@ def test_a_question_on_a_terminal_is_answered_there(
 
 def test_a_password_typed_at_the_prompt_is_not_shown(tmp_path: Path, key_pool: PooledKeys) -> None:
     loopback_cluster(tmp_path / "own", key_pool).close()
-    (tmp_path / "exchange").mkdir()
-    background = Background()
-    server = LabSftp(tmp_path, "certferry", PASSWORD)
-    background.call(server.start())
-    host, port = server.address
-    words = ["bulk", "sftp", "--host", host, "--port", port, "--user", "certferry", "--directory", "/exchange"]
-    words += ["--accept-new-host-key", "--cluster", str(tmp_path / "own")]
-    code, seen = on_terminal(*words, answer=f"{PASSWORD}\n".encode(), env={"HOME": str(tmp_path)})
-    background.call(server.close())
-    background.close()
+    with closing(Background()) as background, background.entered(lab_sftp(tmp_path, "certferry", PASSWORD)) as server:
+        host, port = server.address
+        words = ["bulk", "sftp", "--host", host, "--port", port, "--user", "certferry", "--directory", "/exchange"]
+        words += ["--accept-new-host-key", "--cluster", str(tmp_path / "own")]
+        code, seen = on_terminal(*words, answer=f"{PASSWORD}\n".encode(), env={"HOME": str(tmp_path)})
     assert code == 0
     assert b"SFTP password:" in seen
     assert PASSWORD.encode() not in seen

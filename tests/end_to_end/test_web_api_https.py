@@ -6,7 +6,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from certferry.serve.lab_sftp import LabSftp
 from certferry.trust.purpose import Purpose, Store
 from certferry.web.passwords import Passwords
 from command_line import COMMAND, Background, certferry_process, loopback_cluster
+from sftp_servers import lab_sftp
 from web_site import CHEAP, PASSWORD
 
 SFTP_PASSWORD = "between-two-clusters"
@@ -75,19 +76,14 @@ def running(cluster: Cluster, *words: str) -> Iterator[Web]:
 
 @pytest.fixture(scope="module")
 def background() -> Iterator[Background]:
-    loop = Background()
-    yield loop
-    loop.close()
+    with closing(Background()) as loop:
+        yield loop
 
 
 @pytest.fixture(scope="module")
 def sftp(tmp_path_factory: pytest.TempPathFactory, background: Background) -> Iterator[LabSftp]:
-    root = tmp_path_factory.mktemp("sftp")
-    (root / "exchange").mkdir()
-    serving = LabSftp(root, "certferry", SFTP_PASSWORD)
-    background.call(serving.start())
-    yield serving
-    background.call(serving.close())
+    with background.entered(lab_sftp(tmp_path_factory.mktemp("sftp"), "certferry", SFTP_PASSWORD)) as serving:
+        yield serving
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from certferry.cluster.cluster import Cluster
 from certferry.serve.lab_sftp import LabSftp
 from certferry.web.exchanges import Exchanges
 from conftest import MakeCluster
+from sftp_servers import lab_sftp
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 PASSWORD = "two-hundred-gallons"
@@ -22,11 +23,8 @@ PASSWORD = "two-hundred-gallons"
 
 @pytest.fixture
 async def sftp(tmp_path: Path) -> AsyncIterator[LabSftp]:
-    (tmp_path / "sftp" / "exchange").mkdir(parents=True)
-    serving = LabSftp(tmp_path / "sftp", "carol", PASSWORD)
-    await serving.start()
-    yield serving
-    await serving.close()
+    async with lab_sftp(tmp_path / "sftp", "carol", PASSWORD) as serving:
+        yield serving
 
 
 @pytest.fixture

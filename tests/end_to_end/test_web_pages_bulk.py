@@ -10,6 +10,7 @@ from certferry.cluster.values import Phone
 from certferry.serve.lab_sftp import LabSftp
 from certferry.web.sessions import IDLE
 from conftest import MakeCluster
+from sftp_servers import lab_sftp
 from web_pages import Drawn, Reader, reading
 from web_site import PASSWORD, Site
 
@@ -20,11 +21,8 @@ SECRET = "walrus-and-carpenter"
 
 @pytest.fixture
 async def sftp(tmp_path: Path) -> AsyncIterator[LabSftp]:
-    (tmp_path / "sftp" / "exchange").mkdir(parents=True)
-    server = LabSftp(tmp_path / "sftp", "carol", SECRET)
-    await server.start()
-    yield server
-    await server.close()
+    async with lab_sftp(tmp_path / "sftp", "carol", SECRET) as serving:
+        yield serving
 
 
 @pytest.fixture
@@ -180,6 +178,9 @@ async def test_an_import_shows_the_plan_happens_once_and_is_undone(sites: tuple[
         plan = await press(source, here, "import")
         assert "would change this cluster's trust stores. Nothing has changed yet." in plan.text
         assert source.cluster.trust_entries() == held
+        assert "1 to 50 of" in plan.text
+        skipped = await here.open(f"{plan.path}?action=skip&size=25")
+        assert "nothing" not in skipped.rows[0]
         for _ in range(3):
             await here.post(plan, f"{plan.path}/import")
         await idle(source)
