@@ -37,7 +37,8 @@ from certferry.trust.release import Release
 from certferry.wire.certificate import Certificate
 from conftest import x509_name
 
-names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=7)
+characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+names = st.text(characters, min_size=1, max_size=7)
 """Short enough that, with every character escaped, two of them still fit into a file name."""
 types = st.sampled_from(BulkType)
 hashes = st.binary(min_size=32, max_size=32).map(bytes.hex)
@@ -112,19 +113,20 @@ def signer() -> Cluster:
     return Cluster("source", Release(11, 5, 1), key, [node], [own])
 
 
+texts = st.text(characters, max_size=9)
 records = st.builds(
     FileRecord,
     hashes,
     st.integers(0, 10**9),
-    st.lists(st.builds(CertificateRecord, st.text(max_size=9), hashes, st.text(max_size=9)), max_size=3).map(tuple),
+    st.lists(st.builds(CertificateRecord, texts, hashes, texts), max_size=3).map(tuple),
 )
 manifests = st.builds(
     Manifest,
-    st.text(max_size=9),
+    texts,
     st.sampled_from([Release(10, 5, 2), Release(12), Release(15)]),
     times,
-    st.dictionaries(st.text(max_size=9), records, max_size=3),
-    st.dictionaries(st.text(max_size=9), hashes, max_size=3),
+    st.dictionaries(texts, records, max_size=3),
+    st.dictionaries(texts, hashes, max_size=3),
 )
 
 

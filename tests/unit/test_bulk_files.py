@@ -42,7 +42,7 @@ def test_a_file_name_tells_cluster_node_and_type(text: str, name: BundleName) ->
         "", "readme.txt", "a.p12", "a_b.p12", "a_b_c.p12", "a_b_tomcat.pfx", "a_b_c_tomcat.p12", "_b_tomcat.p12",
         "a__tomcat.p12", "consolidated_all.p12", "a b_c_tftp.p12", "a%5f_b_tftp.p12", "a%41_b_tftp.p12",
         "%FF_b_tftp.p12", "source.manifest.json", ".a_b_tftp.p12.0123456789abcdef.part", "A_B_TFTP.P12",
-        "consolidated_pub_tftp.p12",
+        "consolidated_pub_tftp.p12", "a%00_b_tftp.p12", "a_b%00_tftp.p12",
     ],
 )  # fmt: skip
 def test_other_files_are_foreign(text: str) -> None:
@@ -88,6 +88,8 @@ def test_what_is_no_plain_name(name: str) -> None:
 def test_names_no_file_can_carry_are_refused() -> None:
     with pytest.raises(NameUnusableError, match="empty"):
         quoted("")
+    with pytest.raises(NameUnusableError, match="NUL inside"):
+        quoted("a\0")
     with pytest.raises(NameUnusableError, match="characters long"):
         _ = BundleName(BulkType.TFTP, "c" * 150, "n" * 50).text
 
@@ -105,7 +107,9 @@ def test_a_friendly_name_tells_where_a_certificate_came_from(text: str, label: L
     assert Label.parse(text) == label
 
 
-@pytest.mark.parametrize("text", ["", "CUCM9X", "a/b/c", "a/b/unknown/cn", "/b/tomcat/cn", "a//tomcat/cn"])
+@pytest.mark.parametrize(
+    "text", ["", "CUCM9X", "a/b/c", "a/b/unknown/cn", "/b/tomcat/cn", "a//tomcat/cn", "a%00/b/tomcat/cn"]
+)
 def test_other_friendly_names_are_foreign(text: str) -> None:
     assert Label.parse(text) is None
 

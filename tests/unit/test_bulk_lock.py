@@ -151,6 +151,8 @@ def test_junk_is_no_lock(text: str) -> None:
         {"pid": None},
         {"pid": True},
         {"host": ["x"]},
+        {"host": "\ud800"},
+        {"host": "x" * 5000},
         {"machine": 1},
         {"started": None},
     ],

@@ -112,6 +112,34 @@ def test_what_is_no_manifest_is_refused(signed: dict[str, Any], spoil: Any) -> N
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        {"cluster": "\ud800"},
+        {"cluster": "source\0"},
+        {"exported_at": "9999-12-31T23:59:59-23:59"},
+        {"exported_at": "0001-01-01T00:00:00+23:59"},
+        {"files": {"\udfff": {"sha256": "ab" * 32, "size": 1, "certificates": []}}},
+        {"files": {"a": {"sha256": "ab" * 32, "size": 1, "certificates": [
+            {"friendly_name": "\ud800", "sha256": "ab" * 32, "subject": "CN=a"}]}}},
+        {"format": "x" * 100_000},
+        {"release": "9" * 100_000},
+        {"files": {"a": {"sha256": "x" * 100_000, "size": 1, "certificates": []}}},
+        {"files": {"a": {"sha256": "ab" * 32, "size": "x" * 100_000, "certificates": []}}},
+    ],
+    ids=lambda said: ascii(said)[:40],
+)  # fmt: skip
+def test_what_nobody_can_keep_or_print_is_refused_in_a_short_sentence_even_when_it_is_signed(
+    cluster: Cluster, signed: dict[str, Any], said: dict[str, Any]
+) -> None:
+    manifest = {**signed["manifest"], **said}
+    told = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
+    signature = base64.b64encode(cluster.sign(told)[0]).decode()
+    with pytest.raises(ManifestMalformedError) as refused:
+        SignedManifest.parse(text({**signed, "manifest": manifest, "signature": signature}))
+    assert len(refused.value.sentence.encode()) < 300
+
+
+@pytest.mark.parametrize(
     "data",
     [
         b"",

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.wire.certificate import Certificate, CertificateMalformedError
+from certferry.wire.certificate import LARGEST, Certificate, CertificateMalformedError
 from conftest import MakeCertificate, x509_name
 
 SUBJECT = "CN=pub.example.com;OU=Voice;O=Example;L=Tokyo;ST=Tokyo;C=JP"
@@ -118,6 +118,20 @@ def test_a_certificate_of_an_unknown_version_is_refused_in_pem_too(certificate: 
 def test_text_that_is_no_pem_is_refused(pem: str | bytes) -> None:
     with pytest.raises(CertificateMalformedError, match="not a PEM certificate"):
         Certificate.from_pem(pem)
+
+
+@pytest.mark.parametrize("names", [{"subject": "CN=pub\0.evil"}, {"subject": "CN=pub", "issuer": "CN=ca;O=x\0"}])
+def test_a_name_that_would_end_early_for_a_phone_is_refused(
+    make_certificate: MakeCertificate, names: dict[str, str]
+) -> None:
+    with pytest.raises(CertificateMalformedError, match="has a NUL inside"):
+        make_certificate(**names)
+
+
+def test_what_no_trust_list_and_no_tvs_message_can_carry_is_refused_unread(make_certificate: MakeCertificate) -> None:
+    assert len(make_certificate("OU=" + "x" * 30_000).der) < LARGEST
+    with pytest.raises(CertificateMalformedError, match=f"{LARGEST} are the most read"):
+        make_certificate("OU=" + "x" * 33_000)
 
 
 def test_a_key_that_is_neither_rsa_nor_ec_is_refused() -> None:

@@ -75,6 +75,8 @@ def quoted(name: str) -> str:
         text = f"%{ord(text[0]):02X}{text[1:]}"
     if not text:
         raise NameUnusableError("a cluster or node has an empty name")
+    if "\0" in name:
+        raise NameUnusableError(f"{name!r} has a NUL inside")
     return text
 
 

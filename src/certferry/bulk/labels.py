@@ -35,7 +35,8 @@ class Label:
         parts = text.split("/", _PARTS - 1)
         if len(parts) != _PARTS or not all(parts[:2]) or parts[2] not in _PURPOSES:
             return None
-        return cls(unquote(parts[0]), unquote(parts[1]), parts[2], parts[3])
+        label = cls(unquote(parts[0]), unquote(parts[1]), parts[2], parts[3])
+        return None if "\0" in label.cluster + label.node else label
 
 
 def _shown(common_name: str) -> str:

@@ -24,6 +24,8 @@ from certferry.errors import Refusal
 LEASE = timedelta(minutes=10)
 WAIT_SECONDS = 10.0
 POLL_SECONDS = 0.25
+_LARGEST = 4096
+"""Bytes; a lock file has some 500."""
 
 Clock = Callable[[], datetime]
 
@@ -72,6 +74,8 @@ class Lock:
     @classmethod
     def parse(cls, data: bytes) -> "Lock | None":
         """Read a lock file; None for one that its writer did not finish."""
+        if len(data) > _LARGEST:
+            return None
         try:
             lock = cls(**json.loads(data))
         except (ValueError, TypeError, RecursionError):
@@ -84,6 +88,7 @@ class Lock:
         if type(self.pid) is not int or not all(isinstance(value, str) for value in texts.values()):
             return False
         try:
+            "".join(texts.values()).encode()
             return datetime.fromisoformat(self.expires_at).tzinfo is not None
         except ValueError:
             return False

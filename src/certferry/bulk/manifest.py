@@ -14,7 +14,6 @@ Signed is the value of ``manifest``, written with sorted keys, without spaces, i
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,6 +33,8 @@ from certferry.wire.certificate import Certificate
 
 FORMAT = "certferry manifest 1"
 _HEX_LENGTH = 64
+_LONGEST_REASON = 200
+"""Characters; what is wrong may quote the file, and that is a stranger's."""
 
 
 class ManifestMalformedError(MalformedError):
@@ -130,8 +131,9 @@ class SignedManifest:
             signed = _canonical(envelope["manifest"])
         except ManifestMalformedError:
             raise
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError, binascii.Error, Refusal) as error:
-            raise ManifestMalformedError(f"not a manifest: {type(error).__name__}: {error}") from error
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, Refusal) as error:
+            told = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+            raise ManifestMalformedError(f"not a manifest: {told}") from error
         _verify(signer, signature, signed, manifest.cluster)
         return cls(manifest, signer)
 
@@ -165,10 +167,11 @@ def _record_as_json(record: FileRecord) -> dict[str, Any]:
 
 def _manifest(value: Any) -> Manifest:
     if value["format"] != FORMAT:
-        raise ManifestMalformedError(f"a manifest of format {value['format']!r}, not {FORMAT!r}")
+        raise ManifestMalformedError(f"a manifest of format {repr(value['format'])[:80]}, not {FORMAT!r}")
     exported_at = datetime.fromisoformat(_text(value["exported_at"]))
     if exported_at.tzinfo is None:
         raise ManifestMalformedError("the manifest's time has no zone")
+    exported_at = exported_at.astimezone(UTC)
     return Manifest(
         cluster=_text(value["cluster"]),
         release=Release.parse(_text(value["release"])),
@@ -181,7 +184,7 @@ def _manifest(value: Any) -> Manifest:
 def _record(value: Any) -> FileRecord:
     size = value["size"]
     if type(size) is not int or size < 0:
-        raise ManifestMalformedError(f"{size!r} is not a file size")
+        raise ManifestMalformedError(f"{repr(size)[:80]} is not a file size")
     return FileRecord(_hash(value["sha256"]), size, tuple(map(_certificate_record, value["certificates"])))
 
 
@@ -192,6 +195,12 @@ def _certificate_record(value: Any) -> CertificateRecord:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ManifestMalformedError(f"{type(value).__name__} where the manifest has text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ManifestMalformedError(f"{value[:40]!a} has half a character") from error
+    if "\0" in value:
+        raise ManifestMalformedError(f"{value[:40]!r} has a NUL inside")
     return value
 
 

@@ -22,6 +22,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from certferry.errors import MalformedError
 from certferry.wire.names import name_text
 
+LARGEST = 0xFFFF
+"""Bytes of the largest certificate read: neither a trust list nor a TVS message can carry a larger one."""
+
 
 class CertificateMalformedError(MalformedError):
     """The bytes are not a certificate that can be used here."""
@@ -56,6 +59,8 @@ class Certificate:
     @classmethod
     def parse(cls, der: bytes) -> Self:
         """Read a DER certificate; raise ``CertificateMalformedError`` when it is none."""
+        if len(der) > LARGEST:
+            raise CertificateMalformedError(f"a certificate of {len(der)} bytes; {LARGEST} are the most read")
         data = bytes(der)
         return cls(data, *_fields(data))
 
@@ -163,8 +168,8 @@ def _fields_of(der: bytes) -> tuple[Any, ...]:
     public_key, kind, bits = _key_fields(loaded.public_key())
     names = loaded.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return (
-        name_text(loaded.subject),
-        name_text(loaded.issuer),
+        _whole_name(loaded.subject),
+        _whole_name(loaded.issuer),
         _magnitude(loaded.serial_number),
         str(names[0].value) if names else "",
         loaded.not_valid_before_utc,
@@ -175,6 +180,14 @@ def _fields_of(der: bytes) -> tuple[Any, ...]:
         loaded.signature,
         sha256(der).hexdigest(),
     )
+
+
+def _whole_name(name: x509.Name) -> str:
+    """Write a name; one with a NUL would end there for a phone, and be another one's name."""
+    text = name_text(name)
+    if "\0" in text:
+        raise CertificateMalformedError(f"the name {text[:60]!r} has a NUL inside")
+    return text
 
 
 def _key_fields(key: CertificatePublicKeyTypes) -> tuple[bytes, Literal["RSA", "EC"], int]:
