@@ -56,19 +56,34 @@ PATHS = (
     "show/phones?text=desk%203999",
     "show/phones?page=700",
     "show/phones?status=mismatch",
+    "show/phones?order=status",
+    "show/phones?order=registered&down=1",
     "show/audit",
     "security/certificates",
     "security/certificates?text=node77&order=expiration",
     "security/bulk",
     "security/bulk?size=200&page=5",
+    "security/bulk?problems=1",
+    "security/bulk/import",
     "security/bulk/history",
+    "security/bulk/undo/{change}",
+    "security/bulk/undo/{change}?page=100",
+    "security/bulk/jobs/{plan}",
+    "security/bulk/jobs/{plan}?size=200&page=7",
+    "security/certificates/trust/tomcat-trust/{trust}",
+    "security/certificates/trust/tomcat-trust/{trust}/delete",
+    "security/certificates/own/tomcat/{own}",
+    "security/certificate/csr",
+    "security/certificate/upload",
     "security/trust-lists",
     "security/trust-lists/ITL/n0",
     "settings/parameters",
     "settings/users",
     "settings/tokens",
     "migration",
+    "migration/jobs/{verification}",
     "migration/waves",
+    "migration/waves/new",
     "migration/waves/large/m1",
     "migration/waves/large/m1/phones",
     "migration/waves/large/m1/phones?state=failed&text=wave.nowhere",
@@ -132,7 +147,8 @@ async def measure(sizes: Sizes, paths: Sequence[str] = PATHS, rounds: int = ROUN
         await warm(site.app)  # as the server does when it starts
         prepared = perf_counter() - begun
         client = await stack.enter_async_context(site.logged_in())
-        timings = [await timed(client, path, rounds) for path in paths]
+        names = await named(client, large)
+        timings = [await timed(client, path.format(**names), rounds) for path in paths]
     return {
         "sizes": asdict(sizes) | {"files": files},
         "warming_s": prepared,
@@ -141,6 +157,32 @@ async def measure(sizes: Sizes, paths: Sequence[str] = PATHS, rounds: int = ROUN
         "slowest_cpu_ms": max(timing.cpu for timing in timings),
         "slowest_first_ms": max(timing.first for timing in timings),
     }
+
+
+async def named(client: httpx.AsyncClient, cluster: Cluster) -> dict[str, str]:
+    """Plan an import and verify; give the names of what stands in addresses."""
+    trust = (
+        await client.get("/api/v1/certificates/trust", params={"store": "tomcat-trust", "usage": "foreign"})
+    ).json()
+    own = (await client.get("/api/v1/certificates/own")).json()
+    return {
+        "change": cluster.find_history().items[0].id,
+        "plan": await job(client, "bulk/plan", {}),
+        "verification": await job(client, "verify", {"source": ["large"], "destination": ["other"]}),
+        "trust": trust["items"][0]["sha256"],
+        "own": next(each["sha256"] for each in own if each["purpose"] == "tomcat"),
+    }
+
+
+async def job(client: httpx.AsyncClient, path: str, wanted: Mapping[str, Any]) -> str:
+    """Start a job and wait for its end; return its id."""
+    asked = await client.post(f"/api/v1/{path}", json=wanted)
+    assert asked.status_code == 202, asked.text
+    identifier = str(asked.json()["id"])
+    await client.get(f"/api/v1/jobs/{identifier}/events")  # ends with the job
+    shown = (await client.get(f"/api/v1/jobs/{identifier}")).json()
+    assert shown["state"] == "done", shown
+    return identifier
 
 
 async def timed(client: httpx.AsyncClient, path: str, rounds: int) -> Timing:
@@ -168,7 +210,7 @@ async def exchange_files(place: Path, settings: SftpSettings, count: int) -> int
 
 def large_cluster(folder: Path, name: str, sizes: Sizes) -> Cluster:
     """Make a cluster of three nodes that twenty others exchanged certificates with, and whose phones were seen."""
-    nodes = [parse_node(f"n{n}=10.0.0.{n + 1}:{'publisher,' if n == 0 else ''}tftp,tvs,callmanager") for n in range(3)]
+    nodes = [parse_node(f"n{n}=127.0.0.{n + 1}:{'publisher,' if n == 0 else ''}tftp,tvs,callmanager") for n in range(3)]
     cluster = Cluster.create(folder, ClusterSpec(name, Release.parse("12.5.1"), nodes, secure=True))
     key = ec.generate_private_key(ec.SECP256R1())
     changes = [

@@ -7,8 +7,10 @@ import pytest
 from certferry.cluster import schema
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.searching import Slice, TrustQuery
+from certferry.cluster.trust_stores import UndoImpossibleError
 from certferry.cluster.values import Phone, TrustChange
 from certferry.trust.purpose import Store
+from certferry.wire.certificate import Certificate
 from conftest import MakeCertificate, MakeCluster
 
 PHONES = [
@@ -121,6 +123,32 @@ def test_the_history_counts_steps_latest_first(cluster: Cluster) -> None:
     latest, before = cluster.find_history(Slice(0, 2)).items
     assert (latest.action, latest.changes) == ("nothing", 0)
     assert (before.action, before.changes, before.undone) == ("upload", 3, False)
+
+
+def test_the_steps_of_a_change_come_in_pages_with_whom_each_certificate_names(cluster: Cluster) -> None:
+    change = cluster.find_history(Slice(0, 1)).items[0]
+    line, steps = cluster.find_steps(change.id, Slice(1, 1))
+    assert (line, steps.total) == (change, 3)
+    assert [(step.action, step.subject) for step in steps.items] == [("add", "CN=other1;OU=Voice")]
+
+
+def test_a_change_that_never_was_has_no_steps(cluster: Cluster) -> None:
+    with pytest.raises(UndoImpossibleError, match="there is no change 'u9'"):
+        cluster.find_steps("u9")
+
+
+def test_trust_is_told_without_opening_a_certificate(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = cluster.trust_entries()
+    cluster.prepare_searches()
+    monkeypatch.setattr(Certificate, "parse", None)
+    held = cluster.held_certificates()
+    assert set(held) == {(entry.store, entry.certificate.sha256, entry.is_own) for entry in entries}
+    ends = {(entry.store.value, entry.certificate.subject, entry.certificate.not_after) for entry in entries}
+    assert {(store, subject, end) for store, subject, _, end in cluster.trust_ends()} == ends
+
+
+def test_the_names_of_phones_come_alone(cluster: Cluster) -> None:
+    assert set(cluster.devices()) == {phone.device for phone in PHONES}
 
 
 def test_the_audit_log_is_searched_latest_first(cluster: Cluster) -> None:

@@ -5,6 +5,7 @@ table of their own as certificates are stored, or when a search finds some that 
 lost without harm.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from certferry.cluster import schema
 from certferry.cluster.certificate_text import put_texts
 from certferry.cluster.database import Database
 from certferry.cluster.dialects import JsonLength, LikeAnyCase
+from certferry.cluster.trust_stores import UndoImpossibleError
 from certferry.cluster.values import OWN, Phone
 from certferry.trust.purpose import Store
 from certferry.wire.certificate import Certificate
@@ -94,6 +96,17 @@ class HistoryLine:
     undone: bool
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryStep:
+    """One certificate that a change of the trust stores added or removed."""
+
+    action: str
+    store: Store
+    sha256: str
+    subject: str
+    origin: str
+
+
 class Searches:
     """What a cluster answers page by page; a part of ``Cluster``."""
 
@@ -156,6 +169,23 @@ class Searches:
         )
         return Found(tuple(lines), total)
 
+    def find_steps(self, identifier: str, part: Slice = Slice()) -> tuple[HistoryLine, Found[HistoryStep]]:
+        """Give one change of the trust stores, and a page of what it did; raises ``UndoImpossibleError``."""
+        self.prepare_searches()
+        table, text = schema.history, schema.certificate_text
+        with self._database.read() as connection:
+            row = connection.execute(select(table).where(table.c.id == identifier)).first()
+            if row is None:
+                raise UndoImpossibleError(f"there is no change {identifier!r}")
+            steps = json.loads(row.changes)
+            shown = steps[part.skip : part.skip + part.limit]
+            named = select(text.c.sha256, text.c.subject).where(text.c.sha256.in_([step["sha256"] for step in shown]))
+            names = {name.sha256: name.subject for name in connection.execute(named)}
+        line = HistoryLine(
+            row.id, datetime.fromisoformat(row.at), row.actor, row.action, len(steps), row.details, row.undone
+        )
+        return line, Found(tuple(_step(step, names) for step in shown), len(steps))
+
     def find_audit(self, text: str = "", part: Slice = Slice()) -> Found[str]:
         """Give the lines of the audit log that contain ``text``, latest first."""
         table = schema.audit
@@ -179,6 +209,11 @@ class Searches:
             table, text = schema.certificate, schema.certificate_text
             missing = select(table).where(table.c.sha256.not_in(select(text.c.sha256)))
             put_texts(connection, (Certificate.parse(row.der) for row in connection.execute(missing).all()))
+
+
+def _step(form: Mapping[str, str], names: Mapping[str, str]) -> HistoryStep:
+    sha256 = form["sha256"]
+    return HistoryStep(form["action"], Store(form["store"]), sha256, names.get(sha256, ""), form["origin"])
 
 
 def _find_trust(connection: Connection, query: TrustQuery, part: Slice) -> Found[TrustLine]:

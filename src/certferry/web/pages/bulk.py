@@ -7,13 +7,12 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from certferry.cluster.trust_stores import UndoImpossibleError
 from certferry.cluster.web_jobs import Job
 from certferry.errors import Refusal
 from certferry.trust.purpose import BulkType
 from certferry.web.context import WebContext, context_of
 from certferry.web.jobs import Jobs
-from certferry.web.pages.certificate_list import SIZES, Page, page_number, page_size, part_of
+from certferry.web.pages.certificate_list import SIZES, Page, page_number, page_of, page_size, part_of
 from certferry.web.pages.drawing import draw, go, told, words_of
 from certferry.web.pages.forms import Form, read_form
 from certferry.web.pages.once import Outcome, new_key, outcomes_of
@@ -28,8 +27,8 @@ Context = Annotated[WebContext, Depends(context_of)]
 Operator = Annotated[User, Depends(require_operator)]
 Button = Literal["export", "consolidate", "import"]
 BUTTONS: tuple[Button, ...] = ("export", "consolidate", "import")
-CHANGES_SHOWN = 500
-"""Rows of a plan that are drawn; a plan for twenty clusters has some thousands."""
+ACTIONS = ("replace", "add", "refuse", "skip")
+"""What a plan's changes do, those first that an administrator looks at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +97,7 @@ def _files(request: Request, read: Directory) -> Page[dict[str, Any]]:
         for each in listing["files"]
         if chosen in ("", each["cluster"]) and ("problems" not in query or each["problem"] or not each["signed"])
     ]
-    part = part_of(query)
-    return Page(files[part.skip : part.skip + part.limit], page_number(query), page_size(query), len(files))
+    return page_of(files, query)
 
 
 async def _read(request: Request, context: WebContext) -> Directory:
@@ -189,10 +187,19 @@ async def show_job(request: Request, identifier: str) -> Response:
     """Show how a job goes, or what it came to."""
     job = await request.app.state.jobs.find(identifier)
     changes = (job.result or {}).get("changes", ())
-    order = {"add": 1, "replace": 0, "refuse": 2, "skip": 3}
-    shown = sorted(changes, key=lambda change: order[change["action"]])[:CHANGES_SHOWN]
-    error = _told(request, job)
-    return draw(request, "bulk_job.html", job=job, error=error, shown=shown, total=len(changes))
+    wanted = request.query_params.get("action", "")
+    shown = [change for action in ACTIONS for change in changes if change["action"] == action in (wanted or action,)]
+    return draw(
+        request,
+        "bulk_job.html",
+        job=job,
+        error=_told(request, job),
+        total=len(changes),
+        changes=page_of(shown, request.query_params),
+        counts={action: sum(change["action"] == action for change in changes) for action in ACTIONS},
+        action=wanted,
+        sizes=SIZES,
+    )
 
 
 def _told(request: Request, job: Job) -> Told | None:
@@ -235,10 +242,10 @@ def history(request: Request, context: Context) -> Response:
 @histories.get("/undo/{identifier}")
 def ask_undo(request: Request, context: Context, identifier: str) -> Response:
     """Show what an undo would take back, and ask."""
-    entry = next((each for each in context.cluster.history() if each.id == identifier), None)
-    if entry is None:
-        raise UndoImpossibleError(f"there is no change {identifier!r}")
-    return draw(request, "undo.html", entry=entry, key=new_key(), limit=CHANGES_SHOWN)
+    query = request.query_params
+    entry, steps = context.cluster.find_steps(identifier, part_of(query))
+    page = Page(steps.items, page_number(query), page_size(query), steps.total)
+    return draw(request, "undo.html", entry=entry, steps=page, key=new_key(), sizes=SIZES)
 
 
 @histories.post("/undo/{identifier}")

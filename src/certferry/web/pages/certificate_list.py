@@ -233,6 +233,12 @@ def part_of(query: Mapping[str, str]) -> Slice:
     return Slice((page_number(query) - 1) * page_size(query), page_size(query))
 
 
+def page_of(rows: Sequence[T], query: Mapping[str, str]) -> Page[T]:
+    """Cut the page that is asked for out of a list that is there as a whole."""
+    part = part_of(query)
+    return Page(rows[part.skip : part.skip + part.limit], page_number(query), page_size(query), len(rows))
+
+
 def moment() -> datetime:
     """Return the present time, whole seconds."""
     return datetime.now(UTC).replace(microsecond=0)
