@@ -1,100 +1,35 @@
 """One cluster: what an administrator of a publisher can see and do, without any network.
 
-Every change is one transaction: what was asked, the trust lists that follow from it, the audit line and the change
-version that tells running nodes to load anew.
+This is the whole, put together from its parts: what a cluster is and how it is changed (``opened``), its own
+certificates (``certificate_management``), what can be searched (``searching``), what nodes read (``reading``), and what
+is kept beside it (``ledgers``). Here are creation, trust stores, trust lists, phones, settings and the audit log.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import Connection
-
-from certferry.cluster import (
-    audit,
-    database,
-    identities,
-    nodes,
-    parameters,
-    phones,
-    schema,
-    signing_requests,
-    trust_lists,
-    trust_stores,
-)
+from certferry.cluster import audit, nodes, parameters, phones, schema, trust_lists, trust_stores
 from certferry.cluster.acting import actor
-from certferry.cluster.database import Database
+from certferry.cluster.certificate_management import CertificateManagement
 from certferry.cluster.feed import Feed, feed_of
 from certferry.cluster.founding import ClusterSpec, found
-from certferry.cluster.identities import OwnCertificate
-from certferry.cluster.issuing import (
-    FreshKeys,
-    KeySource,
-    Organisation,
-    PrivateKey,
-    Request,
-    locally_significant,
-    signing_request,
-)
+from certferry.cluster.issuing import FreshKeys, KeySource
 from certferry.cluster.ledgers import Ledgers
 from certferry.cluster.location import ClusterLocation
+from certferry.cluster.opened import whole_seconds
 from certferry.cluster.reading import Readings
-from certferry.cluster.sealing import Seal
 from certferry.cluster.searching import Searches
 from certferry.cluster.upserting import upsert
-from certferry.cluster.values import (
-    CallManagerGroup,
-    HistoryEntry,
-    Identity,
-    Node,
-    NodeRole,
-    Phone,
-    SecurityMode,
-    Service,
-    TrustChange,
-    TrustEntry,
-)
-from certferry.trust.consequences import Consequences, consequences
-from certferry.trust.purpose import Purpose, Store
-from certferry.trust.release import Release
-from certferry.wire.certificate import Certificate
+from certferry.cluster.values import CallManagerGroup, HistoryEntry, Phone, Service, TrustChange, TrustEntry
+from certferry.trust.purpose import Store
 
 __all__ = ["Cluster", "ClusterSpec"]
 
 
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)
-
-
-class Cluster(Searches, Readings, Ledgers):
+class Cluster(CertificateManagement, Searches, Readings, Ledgers):
     """A cluster, opened. Safe to use from several threads and processes; each call is its own transaction."""
-
-    def __init__(
-        self, location: ClusterLocation, *, keys: KeySource | None = None, clock: Callable[[], datetime] = _now
-    ) -> None:
-        self.location = location
-        self._keys: KeySource = keys or FreshKeys()
-        self._clock = clock
-        self._database = Database(location)
-        try:
-            self._look()
-        except BaseException:
-            self._database.close()
-            raise
-
-    def _look(self) -> None:
-        self._database.check()
-        self._seal = Seal.load(self.location.key_file)
-        with self._database.read() as connection:
-            self.name = database.fact(connection, "name") or ""
-            self.release = Release.parse(database.fact(connection, "release") or "")
-            identities.check_seal(connection, self._seal)
 
     @classmethod
     def create(
@@ -103,7 +38,7 @@ class Cluster(Searches, Readings, Ledgers):
         spec: ClusterSpec,
         *,
         keys: KeySource | None = None,
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = whole_seconds,
     ) -> Self:
         """Make a cluster in a folder or PostgreSQL database: key file, certificates, stores, trust lists.
 
@@ -119,39 +54,7 @@ class Cluster(Searches, Readings, Ledgers):
         """Open the cluster at a place; raises ``ClusterMissingError``, ``DatabaseForeignError``, ``SealError``."""
         return cls(ClusterLocation.parse(location))
 
-    def close(self) -> None:
-        """Give back what the database holds open."""
-        self._database.close()
-
-    # --- what the cluster is
-
-    def nodes(self) -> tuple[Node, ...]:
-        """All nodes, the publisher first."""
-        with self._database.read() as connection:
-            return nodes.read_nodes(connection)
-
-    def node(self, name: str) -> Node:
-        """The node called ``name``; raises ``NodeUnknownError``."""
-        return nodes.find_node(self.nodes(), name)
-
-    @property
-    def publisher(self) -> Node:
-        """The publisher."""
-        return self.nodes()[0]
-
-    def tftp_nodes(self) -> tuple[Node, ...]:
-        """The nodes that run TFTP, in cluster order."""
-        return tuple(node for node in self.nodes() if NodeRole.TFTP in node.roles)
-
-    def parameters(self) -> dict[str, str]:
-        """All enterprise parameters with their values."""
-        with self._database.read() as connection:
-            return parameters.read_parameters(connection)
-
-    @property
-    def security_mode(self) -> SecurityMode:
-        """Whether the cluster is in mixed mode."""
-        return SecurityMode(self.parameters()[parameters.SECURITY_MODE])
+    # --- parameters and ports
 
     def set_parameter(self, key: str, value: str) -> tuple[str, ...]:
         """Set an enterprise parameter; return the trust lists that were rebuilt for it."""
@@ -163,130 +66,6 @@ class Cluster(Searches, Readings, Ledgers):
         """Let a service of one node listen on another port than the standard one."""
         with self._change("set-port", {"node": node, "service": service.value, "port": port}) as connection:
             nodes.set_port(connection, node, service, port)
-
-    # --- certificates
-
-    def identities(self) -> tuple[Identity, ...]:
-        """The certificates the cluster owns."""
-        with self._database.read() as connection:
-            return identities.read_identities(connection)
-
-    def identity(self, purpose: Purpose, node: str | None = None) -> Identity:
-        """The certificate that ``node`` (the publisher by default) uses for ``purpose``."""
-        user = self.node(node) if node else self.publisher
-        return identities.find_identity(self.identities(), purpose, user.name)
-
-    def private_key(self, identity: Identity) -> PrivateKey:
-        """The private key of ``identity``, opened."""
-        with self._database.read() as connection:
-            return identities.read_key(connection, self._seal, identity)
-
-    def regenerate(
-        self, purpose: Purpose, node: str | None = None, *, replaces: Certificate | None = None
-    ) -> tuple[Identity, tuple[str, ...]]:
-        """Make a new key and self-signed certificate; return it and the trust lists that were rebuilt.
-
-        With ``replaces``, only if that is the present one; raises ``CertificateReplacedError``.
-        """
-        old = self.identity(purpose, node)
-        maker = self.node(old.node) if old.node else self.publisher
-        with self._database.read() as connection:
-            organisation = _organisation(connection)
-        due = [(purpose, maker, old.node is None)]
-        (new,) = identities.generate(due, organisation, self._keys, self._clock())
-        details = {"purpose": purpose.value, "node": maker.name, "before": old.certificate.sha256}
-        details["after"] = new.identity.certificate.sha256
-        with self._change("regenerate", details) as connection:
-            identities.check_present(connection, purpose, old.node, replaces)
-            return new.identity, self._replace_identity(connection, new)
-
-    def _replace_identity(self, connection: Connection, own: OwnCertificate) -> tuple[str, ...]:
-        identities.put_identities(connection, self._seal, [own])
-        trust_stores.refresh_own_copies(connection, identities.read_identities(connection), self._clock())
-        return self._rebuild(connection)
-
-    def consequences(self, purpose: Purpose, node: str | None = None) -> Consequences:
-        """Say what replacing a certificate brings about, before it is done."""
-        identity = self.identity(purpose, node)
-        with self._database.read() as connection:
-            naming, signed = trust_lists.lists_of(connection, self.release, identity.certificate)
-        holders = [each for each in self.nodes() if identity.node in (each.name, None)]
-        names = {each.name for each in holders}
-        return consequences(
-            purpose,
-            tftp_on_node=any(NodeRole.TFTP in each.roles for each in holders),
-            secure=self.security_mode is SecurityMode.MIXED,
-            signs_lists=bool(signed),
-            lists=naming,
-            groups=tuple(group.name for group in self.groups() if names & set(group.members)),
-        )
-
-    def request_certificate(
-        self, purpose: Purpose, node: str | None = None, *, multi_server: bool = False, names: Sequence[str] = ()
-    ) -> str:
-        """Make a new key and a CSR for ``node``, or for all nodes at once; return the CSR as PEM.
-
-        The present certificate stays in use until ``install_certificate``. Raises ``RequestImpossibleError``.
-        """
-        if purpose not in signing_requests.TRUST_STORE_OF:
-            raise signing_requests.RequestImpossibleError(f"{purpose} is always self-signed")
-        if multi_server and purpose not in signing_requests.MULTI_SERVER:
-            raise signing_requests.RequestImpossibleError(f"{purpose} is of one server only")
-        maker = self.node(node) if node else self.publisher
-        host = _multi_server_name(maker.name) if multi_server else maker.name
-        others = [each.name for each in self.nodes()] if multi_server else []
-        with self._database.read() as connection:
-            request = Request(purpose, host, _organisation(connection), (*others, *names))
-        key: PrivateKey = self._keys.ec() if purpose.is_ec else self._keys.rsa(identities.RSA_BITS)
-        pem = signing_request(request, key).public_bytes(Encoding.PEM).decode()
-        pending = signing_requests.PendingRequest(purpose, None if multi_server else maker.name, pem, key)
-        with self._change("request-certificate", {"purpose": purpose.value, "node": pending.node}) as connection:
-            signing_requests.put_request(connection, self._seal, pending)
-        return pem
-
-    def install_certificate(
-        self, purpose: Purpose, answer: Certificate, chain: Sequence[Certificate] = (), node: str | None = None
-    ) -> tuple[Identity, tuple[str, ...]]:
-        """Put a CA-signed certificate in place of the present one; return it and the lists rebuilt for it.
-
-        It has to answer the latest CSR of ``node`` (or the multi-server one), and its CA has to be in the trust
-        store. Raises ``RequestUnknownError``, ``CertificateForeignError``, ``ChainIncompleteError``.
-        """
-        maker = self.node(node).name if node else self.publisher.name
-        details = {"purpose": purpose.value, "node": maker, "after": answer.sha256}
-        with self._change("install-certificate", details) as connection:
-            pending = self._pending(connection, purpose, maker)
-            store = signing_requests.TRUST_STORE_OF[purpose]
-            trusted = [entry.certificate for entry in trust_stores.read_entries(connection, store) if not entry.is_own]
-            signing_requests.check_answer(pending, answer, chain, trusted, self._clock())
-            new = OwnCertificate(Identity(purpose, pending.node, answer), pending.key)
-            if pending.node is None:
-                identities.remove_identities(connection, purpose)
-            signing_requests.forget_request(connection, purpose, pending.node)
-            return new.identity, self._replace_identity(connection, new)
-
-    def _pending(self, connection: Connection, purpose: Purpose, node: str) -> signing_requests.PendingRequest:
-        try:
-            return signing_requests.read_request(connection, self._seal, purpose, node)
-        except signing_requests.RequestUnknownError:
-            if purpose not in signing_requests.MULTI_SERVER:
-                raise
-            return signing_requests.read_request(connection, self._seal, purpose, None)
-
-    def issue_lsc(self, device: str, phone_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> Certificate:
-        """Let the cluster's CAPF issue a phone its LSC; raises ``IdentityUnknownError`` where no CAPF runs."""
-        owned = self.identities()
-        node = next((each.node for each in owned if each.purpose is Purpose.CAPF), None)
-        capf = identities.find_identity(owned, Purpose.CAPF, node)
-        return locally_significant(device, phone_key, capf.certificate, self.private_key(capf), self._clock())
-
-    def sign(self, data: bytes) -> tuple[bytes, Certificate]:
-        """Sign with the publisher's tomcat key (RSA PKCS#1 v1.5, SHA-256); return signature and certificate."""
-        identity = self.identity(Purpose.TOMCAT)
-        key = self.private_key(identity)
-        if not isinstance(key, rsa.RSAPrivateKey):
-            raise trust_lists.SignerKeyError("the publisher's tomcat certificate has no RSA key")
-        return key.sign(data, padding.PKCS1v15(), hashes.SHA256()), identity.certificate
 
     # --- trust stores
 
@@ -346,11 +125,6 @@ class Cluster(Searches, Readings, Ledgers):
         with self._change("remove-phones", {"devices": list(devices)}) as connection:
             phones.remove_phones(connection, devices)
 
-    def groups(self) -> tuple[CallManagerGroup, ...]:
-        """The CallManager groups."""
-        with self._database.read() as connection:
-            return phones.read_groups(connection)
-
     def put_group(self, group: CallManagerGroup) -> None:
         """Add or change a CallManager group; raises ``GroupInvalidError``."""
         with self._change("put-group", {"group": group.name, "members": list(group.members)}) as connection:
@@ -390,11 +164,6 @@ class Cluster(Searches, Readings, Ledgers):
         with self._database.read() as connection:
             return audit.check(connection)
 
-    def version(self) -> int:
-        """The change version: it grows with every change that nodes have to learn of."""
-        with self._database.read() as connection:
-            return database.version(connection)
-
     def feed(self) -> Feed:
         """Make a feed that says when the change version may have moved."""
         return feed_of(self.location)
@@ -409,23 +178,3 @@ class Cluster(Searches, Readings, Ledgers):
         """Which change version each node's services answered from when they last said so."""
         with self._database.read() as connection:
             return {row.node: row.version for row in connection.execute(schema.served.select())}
-
-    def _rebuild(self, connection: Connection) -> tuple[str, ...]:
-        return trust_lists.rebuild(connection, self._seal, self.release, self._clock())
-
-    @contextmanager
-    def _change(self, action: str, details: Mapping[str, object]) -> Iterator[Connection]:
-        with self._database.write() as connection:
-            yield connection
-            audit.append(connection, actor=actor(), action=action, details=details, now=self._clock())
-            database.advance_version(connection)
-
-
-def _multi_server_name(host: str) -> str:
-    """Name a certificate for several servers as Unified CM does: ``<host>-ms.<domain>`` (bulk 3.5)."""
-    short, dot, domain = host.partition(".")
-    return f"{short}-ms{dot}{domain}"
-
-
-def _organisation(connection: Connection) -> Organisation:
-    return Organisation(**json.loads(database.fact(connection, "organisation") or "{}"))
