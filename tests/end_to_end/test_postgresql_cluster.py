@@ -1,16 +1,21 @@
 """A cluster in a real PostgreSQL: made, used from several places at once, and cut off in the middle."""
 
 import os
+import socketserver
+import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from shutil import copy
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certferry.cluster import audit, engines, schema
 from certferry.cluster.cluster import Cluster, ClusterSpec
@@ -23,6 +28,7 @@ from certferry.cluster.values import Phone, TrustChange
 from certferry.lab.keys import PooledKeys
 from certferry.trust.purpose import Purpose, Store
 from certferry.trust.release import Release
+from certferry.wire.certificate import Certificate
 from command_line import certferry
 from conftest import CLUSTER_BORN, MakeCertificate, usual_nodes
 from on_postgresql import TEST_SERVER
@@ -332,7 +338,106 @@ def test_a_wrong_password_is_told_and_not_repeated(guarded: Postgres, monkeypatc
     assert ended.code == 1
     assert ended.error["code"] == "cluster.database"
     assert "password authentication failed" in ended.error["sentence"]
+    assert f"came from the variable {PASSWORD_VARIABLE}." in ended.error["remedy"]
     assert "s3cret" not in ended.stdout + ended.stderr
+
+
+def test_the_remedy_for_a_wrong_password_names_where_it_came_from(
+    guarded: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, file, pgpass = guarded.url(), tmp_path / "password", tmp_path / "pgpass"
+    file.write_text("wrong\n")
+    pgpass.write_text("*:*:*:*:wrong\n")
+    pgpass.chmod(0o600)
+
+    def remedy(variable: str, value: object, place: str = url) -> str:
+        with monkeypatch.context() as patched:
+            patched.setenv(variable, str(value))
+            with pytest.raises(DatabaseError, match="authentication failed") as caught:
+                Cluster.open(place)
+        return caught.value.remedy
+
+    assert f"came from the file {file}, which {PASSWORD_FILE_VARIABLE} names." in remedy(PASSWORD_FILE_VARIABLE, file)
+    assert "came from the variable PGPASSWORD." in remedy("PGPASSWORD", "wrong")
+    assert f"came from the file {pgpass}." in remedy("PGPASSFILE", pgpass)
+    assert f"came from the file {pgpass}." in remedy("PGPASSFILE", "/nowhere", f"{url}?passfile={pgpass}")
+
+
+def test_the_remedy_where_no_password_was_found_says_where_it_was_looked_for(
+    guarded: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, pgpass = guarded.url(), tmp_path / "pgpass"
+    monkeypatch.setenv("PGPASSFILE", str(pgpass))
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+
+    def remedy() -> str:
+        with pytest.raises(DatabaseError, match="no password supplied") as caught:
+            Cluster.open(url)
+        return caught.value.remedy
+
+    assert f"there is no file {pgpass}" in remedy()
+    pgpass.write_text(f"elsewhere:{guarded.port}:*:certferry:{SECRET}\n")
+    pgpass.chmod(0o644)
+    assert "others may read it (chmod 600)" in remedy()
+    pgpass.chmod(0o600)
+    database = url.rpartition("/")[2]
+    assert f"{pgpass} has no line for 127.0.0.1:{guarded.port}:{database}:certferry" in remedy()
+    assert SECRET not in remedy()
+
+
+def test_each_way_of_not_being_let_in_has_its_own_remedy(postgres: Postgres, url: str) -> None:
+    here = f"127.0.0.1:{postgres.port}"
+    remedies = {
+        f"{url}_of_nobody": "createdb --owner=certferry",
+        url.replace("certferry@", "nobody@"): "createuser --pwprompt nobody",
+        "postgresql://certferry@127.0.0.1:1/tokyo": "PostgreSQL runs on 127.0.0.1, that it listens on port 1",
+        "postgresql://certferry@nohost.invalid/tokyo": "getent hosts nohost.invalid",
+        f"postgresql://certferry@{here}/tokyo?sslmode=require": "ssl = on",
+    }
+    for place, remedy in remedies.items():
+        with pytest.raises(DatabaseError) as caught:
+            Cluster.open(place)
+        assert remedy in caught.value.remedy, caught.value.sentence
+
+
+def test_a_server_whose_certificate_does_not_hold_is_not_confused_with_one_that_is_away(
+    make_certificate: MakeCertificate, rsa_key: RSAPrivateKey, tmp_path: Path
+) -> None:
+    server, stranger = (make_certificate(f"CN={name}") for name in ("db.example.com", "somebody else"))
+    with postgres_face(server, rsa_key, tmp_path) as port:
+        place = f"postgresql://certferry@127.0.0.1:{port}/tokyo?sslmode=verify-full"
+        for root, remedy in ((stranger, "sslrootcert"), (server, "stands in the server's certificate")):
+            (tmp_path / "root.pem").write_text(root.pem)
+            with pytest.raises(DatabaseError) as caught:
+                Cluster.open(f"{place}&sslrootcert={tmp_path / 'root.pem'}")
+            assert remedy in caught.value.remedy, caught.value.sentence
+        with pytest.raises(DatabaseError, match="does not exist") as caught:
+            Cluster.open(f"{place}&sslrootcert={tmp_path / 'nowhere.pem'}")
+        assert "sslrootcert=FILE" in caught.value.remedy
+
+
+@contextmanager
+def postgres_face(certificate: Certificate, key: RSAPrivateKey, folder: Path) -> Iterator[int]:
+    """What PostgreSQL says before a login: yes to TLS, and its certificate."""
+    (folder / "server.pem").write_text(certificate.pem + pem_of(key))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+
+    class Face(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(8)  # SSLRequest
+            self.request.sendall(b"S")
+            with suppress(OSError), context.wrap_socket(self.request, server_side=True) as talk:
+                talk.recv(1)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Face) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield serving.server_address[1]
+        serving.shutdown()
+
+
+def pem_of(key: RSAPrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def test_a_connection_without_tls_is_refused_where_the_url_asks_for_it(url: str) -> None:

@@ -128,14 +128,14 @@ class Database:
 
     @contextmanager
     def _transaction(self, begin: Sequence[str]) -> Iterator[Connection]:
-        remedy = self._storage.remedy
+        at_commit = ""
         try:
             with self._storage.engine.connect() as connection:
                 try:
                     for statement in begin:
                         connection.exec_driver_sql(statement)
                     yield connection
-                    remedy = self._storage.remedy_at_commit
+                    at_commit = self._storage.remedy_at_commit
                     connection.exec_driver_sql("COMMIT")
                 except BaseException:
                     with suppress(SQLAlchemyError):  # rolled back already: a full disk, a connection that is gone
@@ -147,6 +147,7 @@ class Database:
         except (DBAPIError, PoolTimeoutError) as error:
             told = str(error.orig if isinstance(error, DBAPIError) else error)
             sentence = f"{self._storage.place}: {' '.join(told.split())}"
+            remedy = at_commit or self._storage.remedy_of(told) or self._storage.remedy
             raise DatabaseError(sentence, remedy=remedy) from error
 
     def _guard(self, connection: Connection) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from certferry.cluster.location import ClusterLocation
 from certferry.cluster.server_address import ServerAddress, password
+from certferry.cluster.server_remedies import USUAL, remedy_of
 
 BUSY_SECONDS = 30
 CONNECT_SECONDS = 5
@@ -39,6 +40,9 @@ class Storage(Protocol):
 
     def prepare(self) -> None:
         """Make ready what a new cluster's tables are made in; raises ``FileExistsError``."""
+
+    def remedy_of(self, told: str) -> str | None:
+        """Return what to do about what the engine ``told``, where that is known better than ``remedy``."""
 
     def is_missing(self, error: BaseException | None) -> bool:
         """Whether ``error`` says that there are no tables of a cluster."""
@@ -82,6 +86,11 @@ class SqliteStorage:
         with self.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # stays with the file
 
+    def remedy_of(self, told: str) -> str | None:
+        """Nothing better is known."""
+        del told
+        return None
+
     def is_missing(self, error: BaseException | None) -> bool:
         """Whether the file is not there."""
         del error
@@ -96,13 +105,13 @@ class SqliteStorage:
 class PostgresqlStorage:
     """A schema of a PostgreSQL database, with a small pool of connections that are tried before they are used."""
 
-    remedy = "See that PostgreSQL runs and lets this host in; its password comes from ~/.pgpass. Then run it again."
+    remedy = USUAL
     remedy_at_commit = "The change may have been made: see 'certferry audit show', and run it again if it was not."
     begin_read: Sequence[str] = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
 
     def __init__(self, location: ClusterLocation) -> None:
         assert location.server is not None  # noqa: S101 -- storage_of looked
-        server = location.server
+        self._server = server = location.server
         self.place = location.text
         # READ COMMITTED: each statement after the lock sees what the writer before has committed.
         lock = f"SELECT pg_advisory_xact_lock({_lock_number(server.schema)})"
@@ -125,6 +134,10 @@ class PostgresqlStorage:
 
     def prepare(self) -> None:
         """Nothing: the schema is made in the same transaction as the tables."""
+
+    def remedy_of(self, told: str) -> str | None:
+        """What to do about what libpq or the server told."""
+        return remedy_of(told, self._server)
 
     def is_missing(self, error: BaseException | None) -> bool:
         """Whether there is no table of that name in the schema: SQLSTATE 42P01."""

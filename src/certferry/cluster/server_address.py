@@ -7,6 +7,7 @@ and ``~/.pgpass``.
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -95,6 +96,35 @@ def password() -> str | None:
                 f"cannot read the password file {file}", remedy=f"Mend {PASSWORD_FILE_VARIABLE} or the file."
             ) from error
     return os.environ.get(PASSWORD_VARIABLE)
+
+
+def password_source(server: ServerAddress, told: str) -> str:
+    """Say where the password that was tried came from, and where none came from, in the order in which they count.
+
+    ``told`` is what libpq said: it names the file in which it found one.
+    """
+    if password():
+        file = os.environ.get(PASSWORD_FILE_VARIABLE)
+        return f"the file {file}, which {PASSWORD_FILE_VARIABLE} names" if file else f"the variable {PASSWORD_VARIABLE}"
+    if os.environ.get("PGPASSWORD"):
+        return "the variable PGPASSWORD"
+    place = Path(_single(server.url, "passfile") or os.environ.get("PGPASSFILE") or "~/.pgpass")
+    with suppress(RuntimeError):  # a user without a home
+        place = place.expanduser()
+    return f"the file {place}" if "password authentication failed" in told else _without_password(server, place)
+
+
+def _without_password(server: ServerAddress, file: Path) -> str:
+    unset = f"neither {PASSWORD_FILE_VARIABLE}, {PASSWORD_VARIABLE} nor PGPASSWORD is set"
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return f"{unset}, and there is no file {file}"
+    if mode & 0o077:
+        return f"{unset}, and {file} is passed over because others may read it (chmod 600)"
+    url = server.url
+    line = f"{url.host or 'localhost'}:{url.port or 5432}:{url.database}:{url.username or ''}"
+    return f"{unset}, and {file} has no line for {line}"
 
 
 def _single(url: URL, option: str) -> str | None:
