@@ -18,15 +18,15 @@ _REMEDIES = (
     (
         r"password authentication failed",
         (
-            "The password that was tried came from {source}. Mend it there, or give role {user} that password; PostgreSQL "
-            "says the same of a role that does not exist."
+            "The password that was tried came from {source}. Mend it there, or give role {user} that password; "
+            "PostgreSQL says the same of a role that does not exist."
         ),
     ),
     (
         r'database "[^"]*" does not exist',
         (
-            "Have PostgreSQL's administrator create it (createdb --owner={user} {database}), or mend the database's name "
-            "in the URL."
+            "Have PostgreSQL's administrator create it (createdb --owner={user} {database}), or mend the database's "
+            "name in the URL."
         ),
     ),
     (
@@ -59,15 +59,15 @@ _REMEDIES = (
     (
         r"certificate verify failed|certificate has expired",
         (
-            "See that sslrootcert in the URL names the CA that issued the server's certificate, and that the certificate "
-            "is valid today. Do not lower sslmode before you know why."
+            "See that sslrootcert in the URL names the CA that issued the server's certificate, and that the "
+            "certificate is valid today. Do not lower sslmode before you know why."
         ),
     ),
     (
         r"certificate required|certificate file|private key file",
         (
-            "See that sslcert and sslkey in the URL name a certificate and its key, that you alone can read the key, and "
-            "that the server's ssl_ca_file trusts it."
+            "See that sslcert and sslkey in the URL name a certificate and its key, that you alone can read the key, "
+            "and that the server's ssl_ca_file trusts it."
         ),
     ),
     (
