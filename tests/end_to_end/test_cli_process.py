@@ -124,14 +124,22 @@ def on_terminal(*words: object, answer: bytes = b"", env: dict[str, str] | None 
             if answer and seen.rstrip().endswith((b"[y/N]:", b"password:")):
                 if seen.rstrip().endswith(b"password:"):
                     wait_until(lambda: not termios.tcgetattr(parent)[3] & termios.ECHO)  # typed sooner, it is dropped
-                os.write(parent, answer)
-                if answer == CTRL_C:  # Python's input() misses one that comes just before it waits: press it again
-                    while not select.select([parent], [], [], 1)[0]:
-                        os.write(parent, answer)
+                press(parent, answer)
                 answer = b""
         overdue.cancel()
     os.close(parent)
     return process.returncode, seen
+
+
+def press(terminal: int, keys: bytes) -> None:
+    """Type; Ctrl-C again and again until the command says something, for ``input()`` misses one that comes too soon."""
+    if keys == CTRL_C:
+        modes = termios.tcgetattr(terminal)
+        modes[3] &= ~termios.ECHO  # the terminal's own ^C is no word of the command
+        termios.tcsetattr(terminal, termios.TCSANOW, modes)
+    os.write(terminal, keys)
+    while keys == CTRL_C and not select.select([terminal], [], [], 3)[0]:
+        os.write(terminal, keys)
 
 
 def _read(descriptor: int) -> bytes:
