@@ -1,6 +1,7 @@
 """A plan that was kept is the plan that was shown."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from certferry.bulk.importing import Found, ImportPlan
 from certferry.bulk.plan_file import plan_bytes, plan_of
@@ -25,6 +26,7 @@ def test_a_plan_is_read_as_it_was_written(make_certificate: MakeCertificate) -> 
         {"osaka": "ab" * 32, "京都": None},
         ("look at this",),
         "0123",
+        {"osaka": datetime(2026, 6, 1, tzinfo=UTC)},
     )
     assert plan_of(plan_bytes(made)) == made
 

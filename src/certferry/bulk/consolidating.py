@@ -15,7 +15,7 @@ from certferry.bulk.participant import Participant
 from certferry.bulk.settling import Judge, Unfit, settled
 from certferry.bulk.snapshot import IncompleteExportError, Snapshot, UnsignedFileError, every_type
 from certferry.bulk.sweeping import ASIDE, PARTS, sweep
-from certferry.bulk.wrapping import LAST_LEGACY, Wrapping
+from certferry.bulk.wrapping import LAST_LEGACY, Patience, Wrapping
 from certferry.errors import Refusal
 from certferry.trust.purpose import PURPOSES_OF_TYPE, BulkType
 from certferry.trust.release import Release
@@ -87,6 +87,7 @@ class _Work:
     def __init__(self, snapshot: Snapshot, wrapping: Wrapping, types: Iterable[BulkType]) -> None:
         self._snapshot = snapshot
         self._wrapping = wrapping
+        self._patience = Patience()
         self.unsigned: list[str] = []
         self.keys_ignored: list[str] = []
         self.bundles = {bulk_type: tuple(self._gathered(bulk_type)) for bulk_type in types}
@@ -110,7 +111,9 @@ class _Work:
         ]
 
     def _opened(self, name: str, bundle: BundleName) -> list[BundledCertificate]:
-        opened = self._wrapping.open(name, self._snapshot.files[name].data or b"")
+        data = self._snapshot.files[name].data or b""
+        self._patience.spend(name, data)
+        opened = self._wrapping.open(name, data)
         if opened.keys_ignored:
             self.keys_ignored.append(name)
         if self._snapshot.record(name):

@@ -7,7 +7,7 @@ from datetime import datetime
 from certferry.bulk.exchange import Exchange, Progress, silent
 from certferry.bulk.files import BundleName, cluster_of_manifest, is_consolidated, lock_name
 from certferry.bulk.snapshot import Snapshot, UnsignedFileError, every_type, take_snapshot
-from certferry.bulk.wrapping import Wrapping
+from certferry.bulk.wrapping import Patience, Wrapping
 from certferry.errors import Refusal
 from certferry.trust.purpose import BulkType
 
@@ -85,8 +85,11 @@ def listing_of(snapshot: Snapshot, wrapping: Wrapping) -> Listing:
     consolidated = frozenset(bundle.bulk_type for bundle in bundles if bundle.is_consolidated)
     clusters = snapshot.clusters()
     locks = frozenset({lock_name(None), *map(lock_name, clusters)})
+    patience = Patience()
     return Listing(
-        files=tuple(_listed(snapshot, name, wrapping) for name in snapshot.files if not _belongs(name, locks)),
+        files=tuple(
+            _listed(snapshot, name, wrapping, patience) for name in snapshot.files if not _belongs(name, locks)
+        ),
         clusters=clusters,
         exported=exported,
         consolidated=consolidated,
@@ -111,9 +114,9 @@ def stale_sources(snapshot: Snapshot, bulk_type: BulkType) -> tuple[StaleSource,
     )
 
 
-def _listed(snapshot: Snapshot, name: str, wrapping: Wrapping) -> ListedFile:
+def _listed(snapshot: Snapshot, name: str, wrapping: Wrapping, patience: Patience) -> ListedFile:
     file, bundle, refusal = snapshot.files[name], BundleName.parse(name), snapshot.problem(name)
-    certificates, problem = _content(snapshot, name, wrapping, refusal)
+    certificates, problem = _content(snapshot, name, wrapping, refusal, patience)
     return ListedFile(
         name=name,
         cluster=bundle.cluster if bundle else None,
@@ -128,7 +131,9 @@ def _listed(snapshot: Snapshot, name: str, wrapping: Wrapping) -> ListedFile:
     )
 
 
-def _content(snapshot: Snapshot, name: str, wrapping: Wrapping, refusal: Refusal | None) -> tuple[int | None, str]:
+def _content(
+    snapshot: Snapshot, name: str, wrapping: Wrapping, refusal: Refusal | None, patience: Patience
+) -> tuple[int | None, str]:
     """Count the certificates: from the manifest where it vouches for the bytes, else by opening the file."""
     record, data = snapshot.record(name), snapshot.files[name].data
     if record and refusal is None:
@@ -137,6 +142,7 @@ def _content(snapshot: Snapshot, name: str, wrapping: Wrapping, refusal: Refusal
         return None, snapshot.files[name].problem
     problem = "" if isinstance(refusal, UnsignedFileError) else str(refusal)
     try:
+        patience.spend(name, data)
         return len(wrapping.open(name, data).certificates), problem
     except Refusal as error:
         return None, problem or str(error)

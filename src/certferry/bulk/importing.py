@@ -6,7 +6,7 @@ that are in the directory now, and each certificate by the signed manifest of th
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 
@@ -83,7 +83,9 @@ class ImportPlan:
 
     ``found`` is what there was to import, by cluster and type, this cluster's own exports included.
     ``signers`` has the fingerprint of each cluster's manifest signer, None for a cluster nothing vouches for.
-    ``warnings`` are sentences for the operator. ``held`` is a digest of what the stores held when the plan was made.
+    ``warnings`` are sentences for the operator. ``held`` is a digest of what the stores held when the plan was
+    made, of all that decides about it.
+    ``exported`` tells when each of these clusters exported, by its own word.
     """
 
     types: tuple[BulkType, ...]
@@ -92,6 +94,7 @@ class ImportPlan:
     signers: Mapping[str, str | None]
     warnings: tuple[str, ...]
     held: str
+    exported: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def pending(self) -> tuple[PlannedChange, ...]:
@@ -135,28 +138,31 @@ async def plan(
     chosen = _chosen(snapshot, types)
     _check_expected(snapshot, expect or {})
     gathered = gather(snapshot, chosen, foreign, wrapping or Wrapping(), accept_unsigned=accept_unsigned)
-    entries = participant.trust_entries()
+    entries = participant.trust_entries_about({item.certificate for item in gathered.incoming})
     changes = plan_import(gathered.incoming, _held(entries), now, participant.name)
     signers = {cluster: gathered.signers[cluster] for cluster in gathered.signers if cluster != participant.name}
+    exported = {name: snapshot.manifests[name].manifest.exported_at for name, signer in signers.items() if signer}
     warnings = (
         *gathered.warnings,
         *_changed_signers(participant, signers),
+        *_put_back(participant, exported),
         *_namesakes(participant, gathered.incoming),
     )
-    return ImportPlan(tuple(chosen), _found(gathered.incoming), changes, signers, warnings, _state(entries))
+    found = _found(gathered.incoming)
+    return ImportPlan(tuple(chosen), found, changes, signers, warnings, _state(entries), exported)
 
 
 def apply(participant: Participant, made: ImportPlan) -> Imported:
-    """Carry out a plan in one transaction; raise ``PlanOutdatedError`` when the stores changed meanwhile."""
-    entries = participant.trust_entries()
+    """Carry out a plan in one transaction; raise ``PlanOutdatedError`` when what it looked at changed meanwhile."""
+    entries = participant.trust_entries_about({change.certificate for change in made.changes})
     if _state(entries) != made.held:
         raise PlanOutdatedError(f"the trust stores of {participant.name} changed after the plan was made")
     held = {(entry.store, entry.certificate): entry for entry in entries}
     steps = [step for change in made.pending for step in _steps(change, held)]
     undo_id = participant.change_trust(steps, action=ACTION, details=_details(made)) if steps else None
-    for cluster, fingerprint in made.signers.items():
-        if fingerprint:
-            participant.set_setting(_signer_key(cluster), fingerprint)
+    signers = {_signer_key(cluster): fingerprint for cluster, fingerprint in made.signers.items() if fingerprint}
+    exported = {_exported_key(cluster): at.isoformat() for cluster, at in made.exported.items()}
+    participant.put_settings(signers | exported, {})
     return Imported(undo_id, made.changes)
 
 
@@ -232,6 +238,16 @@ def _changed_signers(participant: Participant, signers: Mapping[str, str | None]
     ]
 
 
+def _put_back(participant: Participant, exported: Mapping[str, datetime]) -> list[str]:
+    """Remember how old an export was: whoever writes into the directory may put back an older one, rightly signed."""
+    last = participant.settings([_exported_key(cluster) for cluster in exported])
+    return [
+        f"the export of {cluster} was made at {at:%Y-%m-%d %H:%M:%S} UTC, before the one that was imported last"
+        for cluster, at in exported.items()
+        if (known := last.get(_exported_key(cluster))) and at < datetime.fromisoformat(known)
+    ]
+
+
 def _namesakes(participant: Participant, incoming: Iterable[Incoming]) -> list[str]:
     own = {identity.certificate for identity in participant.identities()}
     strangers = {item.certificate for item in incoming if item.from_cluster == participant.name} - own
@@ -248,6 +264,10 @@ def _signer_key(cluster: str) -> str:
     return f"bulk.signer.{cluster}"
 
 
+def _exported_key(cluster: str) -> str:
+    return f"bulk.exported.{cluster}"
+
+
 def _held(entries: Iterable[TrustEntry]) -> dict[Store, list[HeldCertificate]]:
     held: dict[Store, list[HeldCertificate]] = {store: [] for store in Store}
     for entry in entries:
@@ -256,7 +276,7 @@ def _held(entries: Iterable[TrustEntry]) -> dict[Store, list[HeldCertificate]]:
 
 
 def _state(entries: Iterable[TrustEntry]) -> str:
-    """Digest what the stores hold: there can be 100,000 entries, and a plan is kept until somebody decides."""
+    """Digest what decided about a plan, which is kept until somebody decides about it."""
     lines = sorted(f"{entry.store} {entry.certificate.sha256} {entry.origin}\n" for entry in entries)
     return sha256("".join(lines).encode()).hexdigest()
 

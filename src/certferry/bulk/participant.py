@@ -1,6 +1,6 @@
 """What bulk certificate management asks of a cluster, whether ours or a real one reached over the network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from certferry.cluster.values import HistoryEntry, Identity, Node, TrustChange, TrustEntry
@@ -32,6 +32,10 @@ class Participant(Protocol):
 
     def trust_entries(self, store: Store | None = None) -> Sequence[TrustEntry]:
         """Return what its trust stores hold, or one store."""
+        ...
+
+    def trust_entries_about(self, certificates: Iterable[Certificate]) -> Sequence[TrustEntry]:
+        """Return the entries with the subject of one of ``certificates``, and the copies of the cluster's own."""
         ...
 
     def change_trust(self, changes: Sequence[TrustChange], *, action: str, details: Mapping[str, object]) -> str:

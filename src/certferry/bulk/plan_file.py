@@ -4,7 +4,7 @@ Deflated JSON. Certificates are many and come in several changes, so each stands
 name it by its place::
 
     {"types": [...], "found": [[cluster, type, certificates], ...], "signers": {...}, "warnings": [...],
-     "held": "...", "certificates": ["MII...", ...],
+     "held": "...", "exported": {cluster: time}, "certificates": ["MII...", ...],
      "changes": [[action, store, certificate, from cluster, reason, [displaced...], code, [warnings...]], ...]}
 """
 
@@ -12,6 +12,7 @@ import json
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from certferry.bulk.importing import Found, ImportPlan
@@ -31,6 +32,7 @@ def plan_bytes(made: ImportPlan) -> bytes:
         "signers": dict(made.signers),
         "warnings": list(made.warnings),
         "held": made.held,
+        "exported": {cluster: at.isoformat() for cluster, at in made.exported.items()},
         "certificates": [b64encode(certificate.der).decode() for certificate in places],
         "changes": [_row(change, places) for change in made.changes],
     }
@@ -48,6 +50,7 @@ def plan_of(body: bytes) -> ImportPlan:
         whole["signers"],
         tuple(whole["warnings"]),
         whole["held"],
+        {cluster: datetime.fromisoformat(at) for cluster, at in whole.get("exported", {}).items()},
     )
 
 

@@ -136,6 +136,13 @@ class FileTooLargeError(ExchangeError):
     remedy = "Take the file out of the exchange directory; certificates never need that much room."
 
 
+class DirectoryTooLargeError(ExchangeError):
+    """There is more in the exchange directory than clusters ever export."""
+
+    code = "bulk.directory-too-large"
+    remedy = "Look who filled the exchange directory; take out what no cluster of yours exported."
+
+
 class ProtocolFailureError(ExchangeError):
     """The server answered a request with an error that has no class of its own."""
 

@@ -3,7 +3,7 @@
 A snapshot is what listing, consolidation and import judge by, so that they judge the same bytes they use.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -16,11 +16,15 @@ from certferry.bulk.files import (
     manifest_name,
 )
 from certferry.bulk.manifest import FileRecord, ManifestMalformedError, SignedManifest, digest
-from certferry.bulk.refusals import ExchangeError
+from certferry.bulk.refusals import DirectoryTooLargeError, ExchangeError
 from certferry.errors import Refusal
 from certferry.trust.purpose import BulkType
 
 _FOREIGN_ENDINGS = (".p12", ".pfx")
+MOST_FILES = 10_000
+"""Twenty clusters of 21 nodes export 2,500 files."""
+MOST_BYTES = 256 * 1024 * 1024
+"""Of all files together; those of twenty clusters have 20 MB."""
 
 
 class FileChangedError(Refusal):
@@ -132,12 +136,26 @@ class Snapshot:
 async def take_snapshot(exchange: Exchange, progress: Progress = silent) -> Snapshot:
     """Read the directory: all exchange files and every other PKCS#12 file; the rest is listed only."""
     entries = {entry.name: entry for entry in await exchange.entries() if final_name(entry.name) is None}
-    ours = [name for name in entries if BundleName.parse(name) or _is_manifest(name)]
-    contents = await exchange.read_many(ours, progress)
-    files = {name: _stored(entries[name], contents[name]) for name in ours if name in contents}
-    for name in sorted(entries.keys() - set(ours)):
-        files[name] = await _foreign(exchange, entries[name])
+    ours = [entry for name, entry in entries.items() if BundleName.parse(name) or _is_manifest(name)]
+    left = MOST_BYTES - _amount(ours)
+    contents = await exchange.read_many([entry.name for entry in ours if entry.size <= READ_LIMIT], progress)
+    files = {entry.name: _stored(entry, contents.get(entry.name)) for entry in ours if _is_there(entry, contents)}
+    for name in sorted(entries.keys() - {entry.name for entry in ours}):
+        files[name] = await _foreign(exchange, entries[name], left)
+        left -= len(files[name].data or b"")
     return _judged(files)
+
+
+def _amount(entries: Sequence[Entry]) -> int:
+    """Add up what is to be read; refuse what nobody exports: whoever writes there could fill our memory otherwise."""
+    size = sum(entry.size for entry in entries if entry.size <= READ_LIMIT)
+    if len(entries) > MOST_FILES or size > MOST_BYTES:
+        raise DirectoryTooLargeError(f"{len(entries)} files of clusters with {size} bytes in all")
+    return size
+
+
+def _is_there(entry: Entry, contents: Mapping[str, bytes]) -> bool:
+    return entry.name in contents or entry.size > READ_LIMIT
 
 
 def _judged(files: Mapping[str, StoredFile]) -> Snapshot:
@@ -163,19 +181,22 @@ def _signed_manifest(file: StoredFile, cluster: str) -> SignedManifest:
     return signed
 
 
-async def _foreign(exchange: Exchange, entry: Entry) -> StoredFile:
+async def _foreign(exchange: Exchange, entry: Entry, room: int) -> StoredFile:
     """Read a file that certferry did not name if it may hold certificates; whatever happens, leave it alone."""
     if not entry.name.casefold().endswith(_FOREIGN_ENDINGS):
         return StoredFile(entry, None, "", "not a PKCS#12 file")
-    if entry.size > READ_LIMIT:
-        return StoredFile(entry, None, "", f"larger than {READ_LIMIT} bytes")
+    if entry.size > min(READ_LIMIT, room):
+        return _stored(entry, None)
     try:
         return _stored(entry, await exchange.read(entry.name))
     except ExchangeError as error:
         return StoredFile(entry, None, "", str(error))
 
 
-def _stored(entry: Entry, data: bytes) -> StoredFile:
+def _stored(entry: Entry, data: bytes | None) -> StoredFile:
+    if data is None:
+        told = f"larger than {READ_LIMIT} bytes" if entry.size > READ_LIMIT else "too many files: this one was not read"
+        return StoredFile(entry, None, "", told)
     return StoredFile(entry, data, digest(data))
 
 

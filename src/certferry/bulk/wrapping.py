@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from certferry.bulk.settings import DEFAULT_PKCS12_PASSWORD, SftpSettings
 from certferry.errors import Refusal
 from certferry.trust.release import Release
-from certferry.wire.pkcs12 import Bundle, BundledCertificate, Pkcs12PasswordError, Profile, parse
+from certferry.wire.pkcs12 import Bundle, BundledCertificate, Pkcs12PasswordError, Profile, parse, rounds_asked
 
 LAST_LEGACY = Release(10, 5, 2)
 """Builds of 10.5(2) before 13900 cannot import what newer ones wrote (CSCuy43181, bulk 2); the release number
@@ -24,6 +24,27 @@ class BundlePasswordError(BundleUnreadableError):
     """No password that was tried opens an exchange file."""
 
     code = "bulk.file-password"
+
+
+class FilesTooCostlyError(BundleUnreadableError):
+    """The files together ask for so much key derivation that opening them would take minutes."""
+
+    code = "bulk.files-too-costly"
+    remedy = "Do not trust these files' maker without asking; write them again with usual settings."
+
+
+@dataclass(slots=True)
+class Patience:
+    """How many rounds of key derivation all files of one step may ask for together; usual files ask for 4,096 each."""
+
+    rounds: int = 20_000_000
+
+    def spend(self, name: str, data: bytes) -> None:
+        """Count a file that is to be opened; raise ``FilesTooCostlyError`` when it asks for more than is left."""
+        asked = rounds_asked(data)
+        if asked > self.rounds:
+            raise FilesTooCostlyError(f"{name} asks for {asked} key derivation rounds, and {self.rounds} are left")
+        self.rounds -= asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ __all__ = [
     "Pkcs12UnwritableError",
     "Profile",
     "parse",
+    "rounds_asked",
 ]
 
 MAX_SIZE = 16 * 1024 * 1024
@@ -150,6 +151,14 @@ class Bundle:
 def parse(data: bytes, passwords: Sequence[str | None] = (None,)) -> Bundle:
     """Open a PKCS#12 file; see ``Bundle.parse``."""
     return Bundle.parse(data, passwords)
+
+
+def rounds_asked(data: bytes) -> int:
+    """Tell how many key derivation rounds each password tried would cost; 0 for what ``parse`` refuses before."""
+    try:
+        return _outline(data).rounds
+    except Pkcs12MalformedError:
+        return 0
 
 
 def _outline(data: bytes) -> Outline:
