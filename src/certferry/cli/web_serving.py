@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 
@@ -12,6 +13,8 @@ from certferry.cli.exit_codes import ExitCode
 from certferry.cli.output import Output
 from certferry.cluster.cluster import Cluster
 from certferry.serve.notify import READY, STOPPING, notify
+from certferry.trust.purpose import Purpose
+from certferry.web.addresses import hosts_of, openable
 from certferry.web.app import create_app
 from certferry.web.context import WebContext
 from certferry.web.server import WebServer, check_loopback, listen, tls_context
@@ -40,7 +43,7 @@ async def _serve(out: Output, world: WebContext, host: str, port: int) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop, ExitCode.DONE)
     loop.add_signal_handler(signal.SIGINT, stop, ExitCode.INTERRUPTED)
-    telling = asyncio.create_task(_tell_ready(out, world, server, host))
+    telling = asyncio.create_task(tell_ready(out, world, server, host))
     try:
         await server.run_until_stopped()
     finally:
@@ -49,12 +52,17 @@ async def _serve(out: Output, world: WebContext, host: str, port: int) -> None:
         raise typer.Exit(ended)
 
 
-async def _tell_ready(out: Output, world: WebContext, server: WebServer, host: str) -> None:
+async def tell_ready(out: Output, world: WebContext, server: WebServer, host: str) -> None:
+    """Say where the pages are opened once they are served, and what stands in the way."""
     await server.ready.wait()
-    shown = f"[{host}]" if ":" in host else host
-    url = f"{'https' if world.https else 'http'}://{shown}:{server.port}/"
+    names = hosts_of(world.cluster.identity(Purpose.TOMCAT).certificate) if world.https else None
+    there = openable(host, server.address, socket.gethostname(), names)
+    urls = there.urls("https" if world.https else "http", server.port)
     clusters = [cluster.name for cluster in world.clusters]
-    out.data({"ready": True, "url": url, "port": server.port, "clusters": clusters}, f"{', '.join(clusters)}: {url}")
+    ready = {"ready": True, "url": urls[0], "urls": urls, "port": server.port, "clusters": clusters}
+    out.data(ready, f"{', '.join(clusters)}: {'  '.join(urls)}")
+    if there.warning:
+        out.warn(there.warning)
     if not world.cluster.accounts.users():
         place = world.cluster.location.text
         out.say("Nobody can log in yet. Add the first user in another terminal, this once:")

@@ -119,6 +119,11 @@ class WebServer(uvicorn.Server):
         number: int = self.opened.getsockname()[1]
         return number
 
+    @property
+    def address(self) -> str:
+        """The address it listens on, which may stand for all of the machine's."""
+        return str(self.opened.getsockname()[0])
+
     async def run_until_stopped(self) -> None:
         """Serve until ``stop``."""
         await self.serve([self.opened])
