@@ -130,6 +130,9 @@ async def wrong_tvs_ports(pair: Pair) -> None:
     """Let configurations name a port on which nothing listens."""
     for node in pair.source.nodes():
         pair.source.set_port(node.name, Service.TVS, _NOWHERE)
+    await pair.settled()
+    for node in pair.source.nodes():
+        await _close(pair, node.name, Service.TVS)
 
 
 # Rollback, security mode, CTL

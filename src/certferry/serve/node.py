@@ -1,6 +1,8 @@
 """One node's services: TVS, TFTP with HTTP 6970, and the SIP registrar, as its roles say, fed from snapshots."""
 
 import asyncio
+import errno
+import logging
 import ssl
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, is_dataclass
@@ -10,6 +12,7 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from certferry.cluster.nodes import find_node
 from certferry.cluster.values import Node, NodeRole, Phone, Service
 from certferry.errors import Refusal
 from certferry.serve.authorities import Authorities
@@ -24,6 +27,8 @@ from certferry.serve.tls import server_context
 from certferry.serve.tvs import MOST_CONNECTIONS, MOST_FROM_ONE_ADDRESS, TvsServer
 from certferry.serve.watching import NodeWatch
 from certferry.trust.purpose import Purpose
+
+logger = logging.getLogger(__name__)
 
 
 class ListenError(Refusal):
@@ -90,7 +95,8 @@ class NodeServices:
         self._snapshot = snapshot
         self._authorities = authorities or Authorities()
         self._prepared = self._prepare(snapshot)
-        self._servers.update({service: self._server(service) for service in self._wanted()})
+        for service in self._wanted():
+            self._servers[service], self._places[service] = self._server(service), self._at(service)
         self.version = snapshot.version
 
     def _wanted(self) -> tuple[Service, ...]:
@@ -116,7 +122,8 @@ class NodeServices:
             case Service.SIP:
                 return self._registrar(service, None)
             case Service.SIPS:
-                return self._registrar(service, self._prepared.sips.context if self._prepared.sips else None)
+                assert self._prepared.sips is not None  # noqa: S101 -- else it is not wanted
+                return self._registrar(service, self._prepared.sips.context)
 
     def _tvs(self) -> TvsServer:
         return TvsServer(
@@ -175,8 +182,9 @@ class NodeServices:
             self._refuse_own(service, place)
             await server.start()
         except OSError as error:
-            stays = "; it stays on {}:{}".format(*self._places[service]) if service in self._places else ""
-            sentence = f"{self.node.name}: {service} cannot listen on {address}:{port}: {error}{stays}"
+            stays = self._places.get(service, place)
+            still = "; it stays on {}:{}".format(*stays) if stays != place else ""
+            sentence = f"{self.node.name}: {service} cannot listen on {address}:{port}: {error}{still}"
             raise ListenError(sentence) from error
         self._places[service] = place
         return Listening(self.node.name, service, address, port)
@@ -184,7 +192,7 @@ class NodeServices:
     def _refuse_own(self, service: Service, place: tuple[str, int]) -> None:
         """Raise ``OSError`` when another service of the node is there: with ``reuse_port`` both could open the port."""
         for other, taken in self._places.items():
-            if taken == place and Service.TFTP not in {service, other}:  # which is UDP
+            if taken == place and other is not service and Service.TFTP not in {service, other}:  # which is UDP
                 raise OSError(errno.EADDRINUSE, f"{other} is there")
 
     async def apply(self, snapshot: Snapshot) -> None:
@@ -201,8 +209,10 @@ class NodeServices:
             if isinstance(server, TvsServer):
                 server.replace_index(snapshot.tvs_index)
                 server.replace_context(self._prepared.tvs_context)
-            if isinstance(server, Registrar):
+            elif isinstance(server, Registrar):
                 server.replace_known(self._known)
+        if self._prepared.sips and isinstance(secure := self._servers.get(Service.SIPS), Registrar):
+            secure.replace_context(self._prepared.sips.context)
         await self._go_where_wanted()
         self.version = snapshot.version
 

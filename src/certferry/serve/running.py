@@ -6,7 +6,7 @@ and the version now served is reported, so that verification can see a node that
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from certferry.cluster.cluster import Cluster
@@ -14,7 +14,7 @@ from certferry.cluster.nodes import find_node
 from certferry.cluster.values import Node
 from certferry.errors import Refusal
 from certferry.serve.authorities import Authorities
-from certferry.serve.node import Listening, NodeServices, ServeOptions
+from certferry.serve.node import ListenError, Listening, NodeServices, ServeOptions
 from certferry.serve.resetting import Resetter
 from certferry.serve.signatures import Signatures
 from certferry.serve.snapshot import Snapshot
@@ -53,7 +53,8 @@ class RunningCluster:
             self.services = tuple([await asyncio.to_thread(self._services_of, node, snapshot) for node in self._nodes])
             for services in self.services:
                 listening += await services.start()
-            await self._report(snapshot.version)
+            await self._report(node.name for node in self._nodes)
+            self.version = snapshot.version
         except BaseException:
             await self.close()
             raise
@@ -91,7 +92,10 @@ class RunningCluster:
         return ""
 
     async def refresh(self) -> bool:
-        """Take over the latest change, if there is one; return whether there was."""
+        """Take over the latest change, if there is one; return whether there was.
+
+        Raises ``ListenError`` when a service cannot have the port it is to move to; it is tried again next time.
+        """
         version, is_reset_asked = await asyncio.to_thread(self.cluster.resets.version_and_any_open)
         if is_reset_asked:
             self._resetter.look()
@@ -99,9 +103,11 @@ class RunningCluster:
             return False
         snapshot = await asyncio.to_thread(self._snapshot)
         self._take(snapshot)
-        for services in self.services:
-            await services.apply(snapshot)
-        await self._report(snapshot.version)
+        refused = [error for services in self.services if (error := await _apply(services, snapshot))]
+        await self._report(services.node.name for services in self.services if services.version == snapshot.version)
+        if refused:
+            raise refused[0]
+        self.version = snapshot.version
         return True
 
     async def close(self) -> None:
@@ -135,7 +141,16 @@ class RunningCluster:
         self._latest = snapshot
         self._watcher.phones = snapshot.phones
 
-    async def _report(self, version: int) -> None:
-        served = {node.name: version for node in self._nodes}
-        await asyncio.to_thread(self.cluster.report_served, served)
-        self.version = version
+    async def _report(self, nodes: Iterable[str]) -> None:
+        """Tell the cluster which nodes serve the latest snapshot."""
+        if self._latest is not None and (served := dict.fromkeys(nodes, self._latest.version)):
+            await asyncio.to_thread(self.cluster.report_served, served)
+
+
+async def _apply(services: NodeServices, snapshot: Snapshot) -> ListenError | None:
+    """Apply it; a port that cannot be had keeps no other node from it."""
+    try:
+        await services.apply(snapshot)
+    except ListenError as error:
+        return error
+    return None
