@@ -360,7 +360,7 @@ async def test_a_stranger_at_a_transfers_port_is_turned_away_by_the_kernel(serve
 
 
 async def test_above_the_serving_limit_a_request_overflows_and_is_told_so(serve: ServerMaker) -> None:
-    server = await serve(serving_limit=2)
+    server = await serve(serving_limit=2, limit_from_one_address=2)
     with udp() as one, udp() as two:
         await ask(server, one, ReadRequest("ITLFile.tlv").encode())
         await ask(server, two, ReadRequest("ITLFile.tlv").encode())
@@ -368,6 +368,43 @@ async def test_above_the_serving_limit_a_request_overflows_and_is_told_so(serve:
             await fetch(server.address, "ITLFile.tlv")
     counters = server.counters
     assert (counters.overflow, counters.in_progress, counters.requests) == (1, 2, 3)
+
+
+async def test_an_address_that_takes_its_part_of_the_places_and_answers_nothing_keeps_no_other_out(
+    serve: ServerMaker,
+) -> None:
+    server = await serve(serving_limit=4, tries=20)
+    with ExitStack() as held:
+        greedy = [held.enter_context(udp()) for _ in range(5)]
+        answers = [await ask(server, sock, ReadRequest("ITLFile.tlv").encode()) for sock in greedy]
+        assert [type(packet) for packet, _ in answers] == [Data, Data, Data, ErrorPacket, ErrorPacket]
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)) as neighbour:
+            neighbour.bind(("127.0.0.2", 0))
+            packet, _ = await ask(server, neighbour, ReadRequest("empty.txt").encode())
+            assert packet == Data(1, b"")
+        _, transfer = answers[0]
+        greedy[0].sendto(ErrorPacket(0, "enough").encode(), transfer)
+        await until(lambda: server.counters.aborted == 1)
+        packet, _ = await ask(server, greedy[4], ReadRequest("ITLFile.tlv").encode())
+        assert type(packet) is Data
+
+
+async def test_a_request_with_the_longest_timeout_holds_a_place_no_longer_than_any_other(serve: ServerMaker) -> None:
+    server = await serve(timeout=0.05, tries=2)
+    with udp() as silent:
+        packet, _ = await ask(server, silent, ReadRequest("ITLFile.tlv", options=Options(timeout=255)).encode())
+        assert packet == OptionAck(Options(timeout=255))
+        await until(lambda: server.counters.in_progress == 0)
+    assert server.counters.aborted == 1
+
+
+async def test_a_request_as_long_as_a_datagram_can_be_is_refused(serve: ServerMaker) -> None:
+    server = await serve()
+    with udp() as sock:
+        request = ReadRequest("ITLFile.tlv").encode() + b"blksize\0008\0" * 6500
+        packet, _ = await ask(server, sock, request[:65_000])
+    assert packet == ErrorPacket(ErrorCode.ILLEGAL_OPERATION, "no TFTP request")
+    assert await fetch(server.address, "ITLFile.tlv") == b"I" * 6144
 
 
 async def test_the_granted_receive_buffer_is_remembered(serve: ServerMaker) -> None:

@@ -128,7 +128,15 @@ def test_a_block_is_repeated_when_its_acknowledgment_does_not_come_and_given_up_
 def test_the_peer_chooses_how_long_to_wait_before_a_repetition() -> None:
     session = sending(options=Options(timeout=7))
     session.start(0.0)
-    assert session.next_deadline() == 7.0
+    session.receive(Ack(0).encode(), 0.5)
+    assert session.next_deadline() == 7.5
+
+
+def test_who_has_not_answered_once_has_chosen_nothing() -> None:
+    session = sending(options=Options(timeout=255))
+    session.start(0.0)
+    assert [len(session.expired(at)) for at in (1.0, 2.0, 3.0)] == [1, 1, 0]
+    assert session.failed
 
 
 def test_progress_gives_every_try_back() -> None:

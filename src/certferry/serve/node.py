@@ -116,7 +116,13 @@ class NodeServices:
                 return self._tvs()
             case Service.TFTP:
                 reuse_port, told = self._options.reuse_port, self.watch.served_by_tftp
-                return TftpServer(self._at(service), self._library, reuse_port=reuse_port, on_served=told)
+                return TftpServer(
+                    self._at(service),
+                    self._library,
+                    limit_from_one_address=self._options.most_from_one_address,
+                    reuse_port=reuse_port,
+                    on_served=told,
+                )
             case Service.HTTP:
                 return self._http()
             case Service.SIP:

@@ -8,6 +8,7 @@ requests taken each time the loop wakes. A stray packet at the service port is a
 import logging
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable
 
 from certferry.serve.file_source import FileCounters, FileSource, look_up
@@ -31,10 +32,11 @@ _SO_RCVBUFFORCE, _IP_PKTINFO = 33, 8
 class TftpServer:
     """Serve files over TFTP at ``address``; port 0 lets the kernel choose, ``address`` then tells which.
 
-    ``serving_limit`` transfers run at once, further requests are turned away; ``timeout`` and ``tries`` are those of
-    ``SendSession``. ``receive_buffer`` bytes are asked of the kernel, and become what it granted after ``start``.
-    ``reuse_port`` lets several processes share the port. Give the node's own address: it is what phones are answered
-    from, also where a service manager handed over a socket for every address of the host.
+    ``serving_limit`` transfers run at once, of which one address may have ``limit_from_one_address`` (by default
+    three quarters: phones behind a NAT share an address); further requests are turned away. ``timeout`` and ``tries``
+    are those of ``SendSession``. ``receive_buffer`` bytes are asked of the kernel, and become what it granted after
+    ``start``. ``reuse_port`` lets several processes share the port. Give the node's own address: it is what phones are
+    answered from, also where a service manager handed over a socket for every address of the host.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class TftpServer:
         files: FileSource,
         *,
         serving_limit: int = SERVING_LIMIT,
+        limit_from_one_address: int | None = None,
         timeout: float = 1.0,
         tries: int = 5,
         receive_buffer: int = RECEIVE_BUFFER,
@@ -54,6 +57,8 @@ class TftpServer:
         self.receive_buffer = receive_buffer
         self._files = files
         self._serving_limit = serving_limit
+        self._limit_from_one_address = limit_from_one_address or max(serving_limit * 3 // 4, 1)
+        self._from_address: Counter[str] = Counter()
         self._timeout = timeout
         self._tries = tries
         self._reuse_port = reuse_port
@@ -153,20 +158,32 @@ class TftpServer:
         return True
 
     def _begin(self, request: ReadRequest, data: bytes, content: bytes, peer: Peer) -> bool:
-        if len(self._transfers.busy) >= self._serving_limit:
+        host = peer[0]
+        if (
+            len(self._transfers.busy) >= self._serving_limit
+            or self._from_address.get(host, 0) >= self._limit_from_one_address
+        ):
             return False
         now = self._transfers.now()
         session = SendSession(request, content, now, timeout=self._timeout, tries=self._tries)
         self.counters.in_progress += 1
+        self._from_address[host] += 1
         try:
             self._transfers.begin(peer, request.filename, data, session)
         except OSError:
-            self.counters.in_progress -= 1
+            self._leave(host)
             return False
         return True
 
-    def _ended(self, port: TransferPort, session: SendSession) -> None:
+    def _leave(self, host: str) -> None:
+        """Give a transfer's place back."""
         self.counters.in_progress -= 1
+        self._from_address[host] -= 1
+        if not self._from_address[host]:
+            del self._from_address[host]
+
+    def _ended(self, port: TransferPort, session: SendSession) -> None:
+        self._leave(port.peer[0])
         if not session.done:
             self.counters.aborted += 1
             return

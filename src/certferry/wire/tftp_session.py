@@ -79,9 +79,10 @@ class _AsNetascii:
 class SendSession:
     """A server sends one file.
 
-    ``timeout`` is the seconds before a packet is repeated, unless the peer asked for its own; ``tries`` is how often
-    one packet is sent in all. A peer that acknowledges as slowly as it can is cut after a minute plus a second for
-    each block, so that it can't hold its place for ever.
+    ``timeout`` is the seconds before a packet is repeated, unless the peer asked for its own and has answered once;
+    ``tries`` is how often one packet is sent in all. So a request in a made-up name, with whatever timeout, holds a
+    place no longer than any other that nobody answers for. A peer that acknowledges as slowly as it can is cut after
+    a minute plus a second for each block, so that it can't hold its place for ever.
     """
 
     __slots__ = (
@@ -90,6 +91,7 @@ class SendSession:
         "_block",
         "_content",
         "_deadline",
+        "_first_timeout",
         "_last_block",
         "_last_moment",
         "_packet",
@@ -110,6 +112,7 @@ class SendSession:
         granted = asked if asked is NO_OPTIONS else _granted(asked, size)
         self._blksize = granted.blksize or DEFAULT_BLKSIZE
         self._last_block = size // self._blksize + 1
+        self._first_timeout = timeout
         self._timeout = granted.timeout or timeout
         self._tries = tries
         self._last_moment = now + _GRACE + _SLOWEST_BLOCK * self._last_block
@@ -117,13 +120,13 @@ class SendSession:
         self._packet = b"" if asked is NO_OPTIONS or not granted else OptionAck(granted).encode()
         self._awaited: bytes | None = _PACK(_ACK, 0)
         self._tries_left = tries
-        self._deadline = now + self._timeout
+        self._deadline = now + self._first_timeout
 
     def start(self, now: float) -> list[bytes]:
         """Return the first packet: the option acknowledgment, or block 1 when no option was granted."""
         if not self._packet:
             return self._send_next(now)
-        self._deadline = now + self._timeout
+        self._deadline = now + self._first_timeout
         return [self._packet]
 
     def receive(self, packet: bytes, now: float) -> list[bytes]:
@@ -146,7 +149,7 @@ class SendSession:
         if self._tries_left <= 0 or now >= self._last_moment:
             self._fail()
             return []
-        self._deadline = now + self._timeout
+        self._deadline = now + (self._timeout if self._block else self._first_timeout)
         return [self._packet]
 
     def _send_next(self, now: float) -> list[bytes]:
