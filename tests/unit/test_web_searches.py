@@ -147,6 +147,15 @@ def test_trust_is_told_without_opening_a_certificate(cluster: Cluster, monkeypat
     assert {(store, subject, end) for store, subject, _, end in cluster.trust_ends()} == ends
 
 
+def test_a_store_holds_what_is_named_by_subject_and_serial_together(cluster: Cluster) -> None:
+    entry = next(each for each in cluster.trust_entries(Store.TOMCAT_TRUST) if each.origin == "there")
+    named = entry.certificate.subject, entry.certificate.serial_hex
+    assert cluster.holds(Store.TOMCAT_TRUST, *named)
+    assert not cluster.holds(Store.PHONE_SAST_TRUST, *named)
+    assert not cluster.holds(Store.TOMCAT_TRUST, named[0], "00")
+    assert not cluster.holds(Store.TOMCAT_TRUST, "CN=somebody else", named[1])
+
+
 def test_the_names_of_phones_come_alone(cluster: Cluster) -> None:
     assert set(cluster.devices()) == {phone.device for phone in PHONES}
 

@@ -118,6 +118,15 @@ class Searches:
         with self._database.read() as connection:
             return _find_trust(connection, query, part)
 
+    def holds(self, store: Store, subject: str, serial: str) -> bool:
+        """Whether a store has a certificate of that subject and serial (in hex), as trust lists name their signer."""
+        self.prepare_searches()
+        entry, text = schema.trust_entry, schema.certificate_text
+        joined = select(entry.c.id).join(text, text.c.sha256 == entry.c.sha256)
+        named = joined.where(entry.c.store == store.value, text.c.subject == subject, text.c.serial == serial)
+        with self._database.read() as connection:
+            return connection.execute(named.limit(1)).first() is not None
+
     def held_certificates(self) -> Sequence[tuple[Store, str, bool]]:
         """Store, SHA-256, and whether it is the cluster's own, of all trust entries; no certificate is opened."""
         entry = schema.trust_entry

@@ -46,7 +46,7 @@ class Holdings:
         return cls(frozenset((store, sha256) for store, sha256, _ in entries), foreign)
 
 
-Vouched = dict[tuple[str, bytes], bool]
+Vouched = dict[tuple[str, str], bool]
 
 
 def _nothing_asked(_cluster: Cluster) -> Vouched:

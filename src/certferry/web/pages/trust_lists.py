@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from certferry.cluster.cluster import Cluster
-from certferry.cluster.searching import TrustQuery
 from certferry.trust.list_check import Check, Signature, check_list, find_signer, signature_of
 from certferry.trust.list_rules import MAXIMUM_CERTIFICATES
 from certferry.trust.purpose import Store
@@ -133,16 +132,10 @@ def _sha1(data: bytes) -> str:
 def _vouches(cluster: Cluster, trust_list: TrustList) -> bool:
     """Whether a cluster's TVS takes the signer as one of trust lists: its certificate is in Phone-SAST-trust."""
     header, asked = trust_list.header, VOUCHED.of(cluster)
-    signer = header.subject, header.serial
+    signer = header.subject, header.serial.hex().upper()
     if signer not in asked:
-        asked[signer] = _holds_signer(cluster, trust_list)
+        asked[signer] = cluster.holds(Store.PHONE_SAST_TRUST, *signer)
     return asked[signer]
-
-
-def _holds_signer(cluster: Cluster, trust_list: TrustList) -> bool:
-    header = trust_list.header
-    query = TrustQuery(Store.PHONE_SAST_TRUST, text=header.serial.hex().upper())
-    return any(line.subject == header.subject for line in cluster.find_trust(query).items)
 
 
 def _records(cluster: Cluster, shown: ShownList) -> Iterator[ShownRecord]:
