@@ -18,6 +18,7 @@ from certferry.cluster.values import OWN, HistoryEntry, Identity, Node, NodeRole
 from certferry.trust.purpose import OWN_COPIES, Purpose, Store
 from certferry.trust.release import Release
 from certferry.wire.certificate import Certificate
+from certferry.wire.names import comparable
 from conftest import MakeCertificate
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -48,6 +49,10 @@ class Cluster:
 
     def trust_entries(self, store: Store | None = None) -> Sequence[TrustEntry]:
         return tuple(entry for entry in self.entries if store in (None, entry.store))
+
+    def trust_entries_about(self, certificates: Iterable[Certificate]) -> Sequence[TrustEntry]:
+        names = {comparable(certificate.subject) for certificate in certificates}
+        return tuple(e for e in self.entries if e.is_own or comparable(e.certificate.subject) in names)
 
     def change_trust(self, changes: Sequence[TrustChange], *, action: str, details: Mapping[str, object]) -> str:
         identifier = f"{len(self.past) + 1:04}"

@@ -20,6 +20,7 @@ from certferry.bulk.origins import ForeignFile, OriginUnknownError
 from certferry.bulk.refusals import FileMissingError
 from certferry.bulk.snapshot import UnlistedFileError, UnsignedFileError
 from certferry.bulk.wrapping import BundleUnreadableError, Wrapping
+from certferry.cluster.values import TrustChange
 from certferry.trust.purpose import BulkType, Purpose, Store
 from certferry.trust.release import Release
 from certferry.trust.store_rules import Action
@@ -89,6 +90,32 @@ async def test_another_signer_than_at_the_last_import_is_worth_a_warning(
     destination.owned = [replace(i, certificate=new) if i.certificate == old else i for i in destination.owned]
     again = await importing.plan(source, await exchange_of(destination, source), now=NOW)
     assert [warning for warning in again.warnings if new.sha256 in warning and "than at the last import" in warning]
+
+
+# What comes between plan and import
+
+
+async def test_a_plan_stands_when_certificates_of_other_names_came_meanwhile(
+    directory: Directory, source: Cluster, make_certificate: MakeCertificate
+) -> None:
+    made = await importing.plan(source, directory, now=NOW)
+    stranger = TrustChange("add", Store.PHONE_SAST_TRUST, make_certificate("CN=stranger"), "upload")
+    source.change_trust([stranger], action="upload", details={})
+    importing.apply(source, made)
+    assert (await importing.plan(source, directory, now=NOW)).pending == ()
+
+
+async def test_a_plan_is_void_when_a_certificate_came_or_went_that_decides_about_it(
+    directory: Directory, source: Cluster, destination: Cluster, make_certificate: MakeCertificate
+) -> None:
+    name = destination.certificate(Purpose.CALLMANAGER).subject
+    namesake = TrustChange("add", Store.PHONE_SAST_TRUST, make_certificate(name.upper()), "upload")
+    own = next(entry for entry in source.entries if entry.is_own)
+    for change in (namesake, replace(namesake, action="remove"), TrustChange("remove", own.store, own.certificate)):
+        made = await importing.plan(source, directory, now=NOW)
+        source.change_trust([change], action="test", details={})
+        with pytest.raises(importing.PlanOutdatedError):
+            importing.apply(source, made)
 
 
 # Forgery

@@ -86,6 +86,7 @@ def test_an_upgraded_cluster_works_as_a_new_one(old: ClusterLocation) -> None:
         assert cluster.verify_audit() == 3
         assert '"action": "upgrade-cluster"' in cluster.audit_lines()[-1]
         assert [phone.device for phone in cluster.phones()] == ["SEP001122334455"]
+        assert cluster.trust_entries_about([]) == tuple(entry for entry in cluster.trust_entries() if entry.is_own)
         assert cluster.find_trust(TrustQuery()).total == len(cluster.trust_entries())
         cluster.accounts.put_user("anna", Role.OPERATOR, "hash")
         assert cluster.sightings.registered() == {}

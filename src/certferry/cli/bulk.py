@@ -34,7 +34,7 @@ from certferry.cli.passwords import bundle_password, first_line
 from certferry.cli.progress import progress_bars
 from certferry.cluster.acting import actor
 from certferry.cluster.cluster import Cluster
-from certferry.cluster.trust_stores import still_to_undo, undoable
+from certferry.cluster.trust_stores import still_to_undo
 from certferry.errors import UsageError
 from certferry.trust.purpose import BulkType
 from certferry.wire.pkcs12 import Profile
@@ -231,9 +231,10 @@ def undo(
 ) -> None:
     """Put the trust stores back to what they were before one change."""
     out, opened = output(as_json), open_cluster(cluster)
-    entry = undoable(opened.history(), identifier)
+    entry = opened.undoable(identifier)
     if not yes:
-        confirm(out, undo_question(entry, still_to_undo(entry, opened.trust_entries()), opened.name), yes=False)
+        held = opened.trust_entries_about(change.certificate for change in entry.changes)
+        confirm(out, undo_question(entry, still_to_undo(entry, held), opened.name), yes=False)
     done = opened.undo(identifier)
     changes = [{"action": c.action, "store": c.store.value, "sha256": c.certificate.sha256} for c in done]
     out.data({"undone": identifier, "changes": changes}, f"Took back {len(done)} changes of {identifier}.")

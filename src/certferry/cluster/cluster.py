@@ -5,12 +5,12 @@ certificates (``certificate_management``), what can be searched (``searching``),
 is kept beside it (``ledgers``). Here are creation, trust stores, trust lists, phones, settings and the audit log.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from certferry.cluster import audit, nodes, parameters, phones, schema, trust_lists, trust_stores
+from certferry.cluster import audit, certificate_text, nodes, parameters, phones, schema, trust_lists, trust_stores
 from certferry.cluster.acting import actor
 from certferry.cluster.certificate_management import CertificateManagement
 from certferry.cluster.feed import Feed, feed_of
@@ -24,6 +24,7 @@ from certferry.cluster.searching import Searches
 from certferry.cluster.upserting import upsert
 from certferry.cluster.values import CallManagerGroup, HistoryEntry, Phone, Service, TrustChange, TrustEntry
 from certferry.trust.purpose import Store
+from certferry.wire.certificate import Certificate
 
 __all__ = ["Cluster", "ClusterSpec"]
 
@@ -74,6 +75,16 @@ class Cluster(CertificateManagement, Searches, Readings, Ledgers):
         with self._database.read() as connection:
             return trust_stores.read_entries(connection, store)
 
+    def trust_entries_about(self, certificates: Iterable[Certificate]) -> tuple[TrustEntry, ...]:
+        """What decides about ``certificates``: the entries with the subject of one of them, and the cluster's own."""
+        with self._database.read() as connection:
+            are_named = certificate_text.are_names_there(connection)
+        if not are_named:
+            with self._database.write() as connection:
+                certificate_text.put_missing_names(connection)
+        with self._database.read() as connection:
+            return trust_stores.read_entries_about(connection, certificates)
+
     def change_trust(
         self, changes: Sequence[TrustChange], *, action: str, details: Mapping[str, object] | None = None
     ) -> str:
@@ -92,6 +103,11 @@ class Cluster(CertificateManagement, Searches, Readings, Ledgers):
         """Take a change back; return what that changed. Raises ``UndoImpossibleError``."""
         with self._change("undo", {"undone": identifier}) as connection:
             return trust_stores.take_back(connection, identifier, self._clock())
+
+    def undoable(self, identifier: str) -> HistoryEntry:
+        """The change of that id, which can be taken back; raises ``UndoImpossibleError``."""
+        with self._database.read() as connection:
+            return trust_stores.read_undoable(connection, identifier)
 
     def history(self) -> tuple[HistoryEntry, ...]:
         """The changes to the trust stores, oldest first."""

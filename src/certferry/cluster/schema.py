@@ -94,6 +94,7 @@ trust_entry = Table(
     UniqueConstraint("store", "sha256"),
 )
 Index("trust_entry_sha256", trust_entry.c.sha256)
+Index("trust_entry_origin", trust_entry.c.origin)
 
 history = Table(
     "history",
@@ -172,6 +173,14 @@ certificate_text = Table(
     Column("not_after", String, nullable=False, index=True),
     Column("key", String, nullable=False),
     comment="what searches look at, copied out of the certificates; made anew when it is missing",
+)
+
+certificate_name = Table(
+    "certificate_name",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("name", String(32), nullable=False, index=True, comment="of the subject, see certificate_text.name_key"),
+    comment="which certificates are namesakes; made anew when it is missing",
 )
 
 web_user = Table(

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, delete, insert, select, true, update
 
 from certferry.cluster import schema
+from certferry.cluster.certificate_text import name_key
 from certferry.cluster.identities import store_certificates
 from certferry.cluster.touched import Touched, touch
 from certferry.cluster.values import OWN, HistoryEntry, Identity, TrustChange, TrustEntry
@@ -76,9 +77,21 @@ def _held(connection: Connection, certificates: Iterable[Certificate]) -> dict[_
     return {(entry.store, entry.certificate): entry for entry in entries}
 
 
-def _parts(fingerprints: Iterable[str]) -> Iterator[Sequence[str]]:
+def read_entries_about(connection: Connection, certificates: Iterable[Certificate]) -> tuple[TrustEntry, ...]:
+    """Read the entries with the subject of one of ``certificates``, however it is spelt, and the cluster's own.
+
+    They are what the rules of stores look at. Names have to be there: see ``certificate_text``.
+    """
+    name = schema.certificate_name
+    parts = _parts(name_key(certificate.subject) for certificate in certificates)
+    named = (select(name.c.sha256).where(name.c.name.in_(part)) for part in parts)
+    about = (entry for part in named for entry in _read(connection, schema.trust_entry.c.sha256.in_(part)))
+    return tuple({(entry.store, entry.certificate): entry for entry in (*_read_own(connection), *about)}.values())
+
+
+def _parts(keys: Iterable[str]) -> Iterator[Sequence[str]]:
     """Leave out what was named before, and name no more at once than a query may have parameters."""
-    unique = tuple(dict.fromkeys(fingerprints))
+    unique = tuple(dict.fromkeys(keys))
     return (unique[begin : begin + _NAMED_AT_ONCE] for begin in range(0, len(unique), _NAMED_AT_ONCE))
 
 
@@ -217,15 +230,15 @@ def _certificates(connection: Connection, fingerprints: Iterable[str]) -> dict[s
 
 def take_back(connection: Connection, identifier: str, now: datetime) -> tuple[TrustChange, ...]:
     """Reverse the change ``identifier`` and mark it undone; return what that changed."""
-    entry = undoable(_history(connection, select(schema.history).where(schema.history.c.id == identifier)), identifier)
+    entry = read_undoable(connection, identifier)
     done = apply_changes(connection, [_reverse(change) for change in reversed(entry.changes)], now)
     connection.execute(update(schema.history).where(schema.history.c.id == identifier).values(undone=True))
     return done
 
 
-def undoable(history: Iterable[HistoryEntry], identifier: str) -> HistoryEntry:
-    """Return the change ``identifier``, which can be taken back; raises ``UndoImpossibleError``."""
-    entry = next((each for each in history if each.id == identifier), None)
+def read_undoable(connection: Connection, identifier: str) -> HistoryEntry:
+    """Read the change ``identifier``, which can be taken back; raises ``UndoImpossibleError``."""
+    entry = next(iter(_history(connection, select(schema.history).where(schema.history.c.id == identifier))), None)
     if entry is None:
         raise UndoImpossibleError(f"there is no change {identifier!r}")
     if entry.undone:

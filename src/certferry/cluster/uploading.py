@@ -41,8 +41,7 @@ def upload_trust(
     cluster: Cluster, certificate: Certificate, store: Store, *, file: str, description: str, now: datetime
 ) -> Uploaded:
     """Put a certificate into a trust store; raises ``UploadRefusedError``."""
-    held = [HeldCertificate(entry.certificate, entry.origin) for entry in cluster.trust_entries(store)]
-    decision = decide(certificate, held, ORIGIN, now)
+    decision = decide_upload(cluster, certificate, store, now)
     if decision.action == "refuse":
         raise UploadRefusedError(f"{file} does not go into {store}: {decision.reason}")
     if decision.action == "skip":
@@ -51,6 +50,13 @@ def upload_trust(
     changes.append(TrustChange("add", store, certificate, ORIGIN, description))
     details = {"file": file, "store": store.value}
     return Uploaded(decision, cluster.change_trust(changes, action="upload", details=details))
+
+
+def decide_upload(cluster: Cluster, certificate: Certificate, store: Store, now: datetime) -> Decision:
+    """Say what a store would do with a certificate."""
+    about = cluster.trust_entries_about([certificate])
+    held = [HeldCertificate(entry.certificate, entry.origin) for entry in about if entry.store is store]
+    return decide(certificate, held, ORIGIN, now)
 
 
 def read_certificates(data: bytes, file: str) -> list[Certificate]:

@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.signing_requests import MULTI_SERVER, TRUST_STORE_OF
-from certferry.cluster.uploading import ORIGIN, read_certificates, upload_trust
+from certferry.cluster.uploading import decide_upload, read_certificates, upload_trust
 from certferry.cluster.values import TrustChange
 from certferry.errors import Refusal
 from certferry.trust.consequences import Consequences
 from certferry.trust.purpose import Purpose, Store
-from certferry.trust.store_rules import Action, Decision, HeldCertificate, decide
+from certferry.trust.store_rules import Action, Decision
 from certferry.web.context import WebContext, context_of
 from certferry.web.pages.certificate_list import find_row, moment, roles_lost
 from certferry.web.pages.certificates import certificate_of
@@ -222,8 +222,7 @@ def _read_upload(request: Request, cluster: Cluster, form: Form) -> Upload | Non
 def _upload(cluster: Cluster, certificates: Sequence[Certificate], target: Store | Purpose, node: str) -> Upload:
     if isinstance(target, Purpose):
         return Upload(certificates, target, node, None, cluster.consequences(target, node or None))
-    held = [HeldCertificate(entry.certificate, entry.origin) for entry in cluster.trust_entries(target)]
-    return Upload(certificates[:1], target, node, decide(certificates[0], held, ORIGIN, moment()), None)
+    return Upload(certificates[:1], target, node, decide_upload(cluster, certificates[0], target, moment()), None)
 
 
 def _install(cluster: Cluster, upload: Upload, form: Form) -> Outcome:

@@ -31,6 +31,14 @@ touched = Table(
     comment="what the latest changes touched, which running nodes read again",
 )
 
+certificate_name = Table(
+    "certificate_name",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("name", String(32), nullable=False, index=True, comment="of the subject, see certificate_text.name_key"),
+    comment="which certificates are namesakes; made anew when it is missing",
+)
+
 sighting = Table(
     "sighting",
     metadata,
@@ -194,3 +202,4 @@ def upgrade() -> None:
     """Make them, and those of the first release that were made when they were used first."""
     revision_1.metadata.create_all(op.get_bind())
     metadata.create_all(op.get_bind())
+    op.create_index("trust_entry_origin", "trust_entry", ["origin"], if_not_exists=True)
