@@ -18,7 +18,7 @@ from product import every_refusal
 
 SOURCE = Path(certferry.__file__).parent
 REFUSALS = {refusal.__name__ for refusal in every_refusal()}
-REFUSING = ("bulk", "cluster", "migrate", "web", "trust", "wire", "fleet", "phone")
+REFUSING = ("bulk", "cluster", "dhcp", "migrate", "web", "trust", "wire", "fleet", "phone")
 TELLING = (
     "migrate/verify_*.py",
     "trust/list_check.py",
@@ -37,6 +37,8 @@ TELLING = (
     "migrate/waves/status.py",
     "trust/store_rules.py",
     "trust/import_rules.py",
+    "dhcp/kea.py",
+    "dhcp/option150_step.py",
     "bulk/consolidating.py",
     "bulk/exporting.py",
     "bulk/importing.py",
@@ -46,6 +48,7 @@ TELLING = (
     "bulk/snapshot.py",
     "bulk/wrapping.py",
     "web/jobs.py",
+    "web/option150.py",
     "web/waves.py",
     "web/work.py",
 )
@@ -61,6 +64,9 @@ COMMAND_LINE_ONLY = {
     "cluster/backup_file.py": "backups are made and restored on the command line",
     "cluster/moving.py": "clusters are moved on the command line",
     "web/server.py": "it is refused before there is a page: the server does not start",
+    "dhcp/asking.py": "pages never ask DHCP",
+    "dhcp/judging.py": "pages never ask DHCP",
+    "dhcp/snippets.py": "what to write in files of other servers is told on the command line",
     "fleet/dhcp.py": "pages never ask DHCP",
     "fleet/flash_folder.py": "only resident phones keep a flash, on the command line",
     "fleet/option150.py": "resident phones only, on the command line",
@@ -79,6 +85,8 @@ NOT_SENTENCES = {
     "bulk export": "what the audit log calls it, which has words of its own",
     "bulk consolidate": "what the audit log calls it, which has words of its own",
     "bulk import": "what the audit log calls it, which has words of its own",
+    "option 150 is X, not X as certferry": "read as part of a larger text",
+    "X left it: somebody else changed it": "read as part of a larger text",
 }
 """Texts that are for no reader of a page, with the reason."""
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from certferry.cli.dhcp_kea import open_kea
+from certferry.cli.migrate_option150 import CaOption, CertificateOption, PasswordOption, StateOption, UserOption
 from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, given, open_cluster, open_place, output
 from certferry.cli.output import Output
 from certferry.cli.passwords import PasswordMissingError, first_line
@@ -36,6 +38,15 @@ def web(
         list[str] | None,
         typer.Option("--other-cluster", metavar="PATH", help="Another cluster's folder to show beside; repeatable."),
     ] = None,
+    kea: Annotated[
+        str | None,
+        typer.Option(metavar="SOCKET|URL", help="A Kea in which operators may let migrations change option 150."),
+    ] = None,
+    kea_user: UserOption = "",
+    kea_password_file: PasswordOption = None,
+    kea_ca: CaOption = None,
+    kea_client_certificate: CertificateOption = None,
+    kea_state: StateOption = None,
     insecure_http: Annotated[
         bool, typer.Option("--insecure-http", help="Plain HTTP, for tests on a loopback address.")
     ] = False,
@@ -48,7 +59,7 @@ def web(
         return
     out, opened = output(as_json), open_cluster(cluster)
     # FastAPI takes a third of a second to import, for which no other command should wait.
-    from certferry.cli.web_serving import serve_pages  # noqa: PLC0415
+    from certferry.cli.web_serving import WebContext, serve_pages  # noqa: PLC0415
 
     others: dict[str, Cluster] = {}
     for place in other_cluster or ():
@@ -56,7 +67,8 @@ def web(
         if other.name in (opened.name, *others):
             raise ClusterTwiceError(f"two clusters are called {other.name}")
         others[other.name] = other
-    serve_pages(out, opened, others, host, port, https=not insecure_http)
+    chosen = open_kea(out, kea, kea_state, kea_user, kea_password_file, kea_ca, kea_client_certificate) if kea else None
+    serve_pages(out, WebContext(opened, others, https=not insecure_http, kea=chosen), host, port)
 
 
 @users.command()

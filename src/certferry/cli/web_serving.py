@@ -4,14 +4,12 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Mapping
 
 import typer
 import uvloop
 
 from certferry.cli.exit_codes import ExitCode
 from certferry.cli.output import Output
-from certferry.cluster.cluster import Cluster
 from certferry.serve.notify import READY, STOPPING, notify
 from certferry.trust.purpose import Purpose
 from certferry.web.addresses import hosts_of, openable
@@ -19,14 +17,14 @@ from certferry.web.app import create_app
 from certferry.web.context import WebContext
 from certferry.web.server import WebServer, check_loopback, listen, tls_context
 
+__all__ = ["WebContext", "serve_pages"]
 
-def serve_pages(
-    out: Output, cluster: Cluster, others: Mapping[str, Cluster], host: str, port: int, *, https: bool
-) -> None:
-    """Serve the pages of ``cluster`` beside ``others``; raises ``WebListenError``, ``PlainHttpError``."""
-    if not https:
+
+def serve_pages(out: Output, world: WebContext, host: str, port: int) -> None:
+    """Serve the pages of a world; raises ``WebListenError``, ``PlainHttpError``."""
+    if not world.https:
         check_loopback(host)
-    uvloop.run(_serve(out, WebContext(cluster, others, https=https), host, port))
+    uvloop.run(_serve(out, world, host, port))
 
 
 async def _serve(out: Output, world: WebContext, host: str, port: int) -> None:

@@ -25,8 +25,10 @@ class ByKea:
 
     def describe(self) -> str:
         """Say what is to be set."""
-        where = f"Option 150 of subnet {self.subnet} in Kea at {self.kea.channel.name}"
-        return f"{where} is as before" if self.way_back else f"{where} names {in_words(self.servers)}."
+        kea = self.kea.channel.name
+        if self.way_back:
+            return f"Option 150 of subnet {self.subnet} in Kea at {kea} is as before"
+        return f"Option 150 of subnet {self.subnet} in Kea at {kea} names {in_words(self.servers)}."
 
     def plan(self) -> Plan:
         """Find out what is to be changed; nothing is changed yet."""
@@ -43,14 +45,17 @@ class ByKea:
         applied = self.kea.apply(plan)
         if not plan.is_pending:
             return f"option 150 of {plan.place.in_words()} named {plan.after_text} already"
-        return _told(plan, applied, "was put back from" if plan.undone else "was")
+        return _told(plan, applied)
 
     def undo(self) -> str:
         """Put back what stood there; return what was done."""
         plan = self.kea.plan_undo(self.subnet)
-        return _told(plan, self.kea.apply(plan), "was put back from")
+        return _told(plan, self.kea.apply(plan))
 
 
-def _told(plan: Plan, applied: Applied, verb: str) -> str:
-    words = f"option 150 of {plan.place.in_words()} {verb} {plan.before_text}, now is {plan.after_text}"
+def _told(plan: Plan, applied: Applied) -> str:
+    place, before, after = plan.place.in_words(), plan.before_text, plan.after_text
+    words = f"option 150 of {place} was {before}, now is {after}"
+    if plan.undone:
+        words = f"option 150 of {place} was put back from {before}, now is {after}"
     return "; ".join([words, *plan.warnings, *applied.warnings])

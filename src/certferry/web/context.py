@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from starlette.requests import Request
 
 from certferry.cluster.cluster import Cluster
+from certferry.dhcp.kea import Kea
 from certferry.errors import UsageError
 from certferry.web.exchanges import Exchanges
 from certferry.web.passwords import Passwords
@@ -39,12 +40,16 @@ def _by_name() -> Throttle:
 
 @dataclass(slots=True)
 class WebContext:
-    """One server's world. ``https`` False is for tests on loopback: cookies are then not marked Secure."""
+    """One server's world. ``https`` False is for tests on loopback: cookies are then not marked Secure.
+
+    ``kea`` is the DHCP server in which migrations may change option 150.
+    """
 
     cluster: Cluster
     others: Mapping[str, Cluster] = field(default_factory=dict)
     clock: Callable[[], datetime] = _now
     https: bool = True
+    kea: Kea | None = None
     passwords: Passwords = field(init=False)
     sessions: Sessions = field(init=False)
     exchanges: Exchanges = field(default_factory=Exchanges)

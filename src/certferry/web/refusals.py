@@ -42,6 +42,8 @@ _STATUS = {
     "web.token-unknown": HTTPStatus.NOT_FOUND,
     "web.list-unknown": HTTPStatus.NOT_FOUND,
     "web.destination-not-shown": HTTPStatus.CONFLICT,
+    "web.no-kea": HTTPStatus.CONFLICT,
+    "dhcp.kea-changed": HTTPStatus.CONFLICT,
     "waves.state": HTTPStatus.CONFLICT,
     "waves.option150-unconfirmed": HTTPStatus.CONFLICT,
     "cluster.migration-unknown": HTTPStatus.NOT_FOUND,

@@ -35,10 +35,38 @@ class PlanWavesRequest(RulesShape):
     wave_size: int = Field(default=200, ge=1, le=100_000)
 
 
+class KeaRequest(Shape):
+    """The subnet of this server's Kea that is to name the destination; ``tftp``: other servers than its TFTP nodes.
+
+    ``before`` and ``after`` are what was shown; the change is refused when it has become another one.
+    """
+
+    subnet: Annotated[str, Field(min_length=1, max_length=64, description="As Kea has it: 198.51.100.0/24, or its id.")]
+    tftp: Annotated[str, Field(max_length=64)] = ""
+    before: Text | None = None
+    after: Text | None = None
+
+
+class Option150Answer(Shape):
+    """What would be changed in Kea; nothing is yet."""
+
+    kea: str
+    subnet: str
+    before: str
+    after: str
+    changed: bool
+    defines_option: bool
+    warnings: list[str]
+
+
 class StartRequest(Shape):
-    """``option150_confirmed``: DHCP names the destination; ``override``: why to go on although checks fail."""
+    """``option150_confirmed``: DHCP names the destination already; ``kea``: it is changed now.
+
+    ``override``: why to go on although checks fail.
+    """
 
     option150_confirmed: bool = False
+    kea: KeaRequest | None = None
     override: Text | None = None
 
 

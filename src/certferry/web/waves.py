@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from certferry.cluster.cluster import Cluster
-from certferry.cluster.migrations import Event, Migration, MigrationPhone, PhoneState, State, Wanted
+from certferry.cluster.migrations import (
+    Event,
+    Migration,
+    MigrationLockedError,
+    MigrationOverlapError,
+    MigrationPhone,
+    MigrationStateError,
+    PhoneState,
+    State,
+    Wanted,
+)
 from certferry.cluster.phones import device_name
 from certferry.cluster.web_jobs import Job
 from certferry.errors import UsageError
@@ -25,11 +35,13 @@ from certferry.migrate.waves.option150 import ByHand, Option150UnconfirmedError
 from certferry.migrate.waves.planning import WAVE, Rules, plan_waves
 from certferry.migrate.waves.preflight import PreflightFailedError, failing, preflight, sample
 from certferry.migrate.waves.report import Report
-from certferry.migrate.waves.running import MigrationStateError, Runner, Running
+from certferry.migrate.waves.running import Runner, Running
 from certferry.migrate.waves.sides import Sides
 from certferry.migrate.waves.status import RATE_WINDOW, Status, WaveStatus
+from certferry.web import option150
 from certferry.web.context import WebContext
 from certferry.web.jobs import Jobs, Progress, StoppedError
+from certferry.web.option150 import KeaWish
 from certferry.web.security import User
 
 KIND = "migrate"
@@ -72,10 +84,11 @@ class PlanWish:
 
 @dataclass(frozen=True, slots=True)
 class StartWish:
-    """That option 150 is set, and for what reason failing checks are passed over, if they are."""
+    """That option 150 is set, or how Kea is to set it; for what reason failing checks are passed over, if they are."""
 
     option150_confirmed: bool = False
     override: str | None = None
+    kea: KeaWish | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,27 +154,49 @@ def sides_of(context: WebContext, source: Cluster, migration: Migration) -> Side
 async def start(
     jobs: Jobs, context: WebContext, source: Cluster, user: User, identifier: str, wish: StartWish, key: str | None
 ) -> Job:
-    """Verify, then run; raises ``MigrationStateError``, ``Option150UnconfirmedError``, ``OverrideReasonError``."""
+    """Verify, let DHCP name the destination, then run.
+
+    Raises ``MigrationStateError``, ``Option150UnconfirmedError``, ``OverrideReasonError``, and what Kea is refused for.
+    """
     if (known := await _known(jobs, identifier, key)) is not None:
         return known
     found = await asyncio.to_thread(source.migrations.find, identifier)
     sides = await asyncio.to_thread(sides_of, context, source, found)
-    if found.state is not State.PLANNED and not await running_job(jobs, source, identifier):
-        raise MigrationStateError(f"migration {found.id} is {found.state}, so it cannot be started")
+    if not await running_job(jobs, source, identifier):
+        _must_be_planned(found)
     if wish.override is not None and not wish.override.strip():
         raise OverrideReasonError("the reason is empty")
-    step = ByHand(tuple(address for address, _ in tftp_servers(sides.destination)), user.name)
-    if not wish.option150_confirmed:
-        raise Option150UnconfirmedError(f"nobody said so yet: {step.describe()}")
+    step = _option150(context, sides, found, user, wish)
+    await asyncio.to_thread(step.look)
 
     async def work(progress: Progress) -> Mapping[str, Any]:
         progress("verify", 0, 1)
         await _verify(sides, found, wish.override, context.clock())
-        told = {"step": step.describe(), "done": step.apply()}
+        _must_be_planned(source.migrations.find(identifier))  # verifying takes a while, and DHCP is changed next
+        told = await asyncio.to_thread(step.take)
         runner = _runner(sides, identifier, progress, context.clock, (State.PLANNED,))
-        return (await runner.run([Event("option150", context.clock(), told)])).summary()
+        try:
+            return (await runner.run([Event("option150", context.clock(), told)])).summary()
+        except (MigrationLockedError, MigrationOverlapError, MigrationStateError) as refusal:
+            raise StoppedError(refusal, {"option150": told["done"]} if told.get("changed") else {}) from refusal
 
     return await _start(jobs, source, user, identifier, work, key)
+
+
+def _option150(context: WebContext, sides: Sides, found: Migration, user: User, wish: StartWish) -> option150.Step:
+    if wish.kea is not None:
+        if wish.option150_confirmed:
+            raise option150.Option150BothError("option 150 cannot be set already and be set now")
+        return option150.in_kea(context.kea, sides, found, wish.kea)
+    by_hand = ByHand(tuple(address for address, _ in tftp_servers(sides.destination)), user.name)
+    if not wish.option150_confirmed:
+        raise Option150UnconfirmedError(f"nobody said so yet: {by_hand.describe()}")
+    return option150.Confirmed(by_hand)
+
+
+def _must_be_planned(found: Migration) -> None:
+    if found.state is not State.PLANNED:
+        raise MigrationStateError(f"migration {found.id} is {found.state}, so it cannot be started")
 
 
 async def resume(jobs: Jobs, context: WebContext, source: Cluster, user: User, identifier: str, key: str | None) -> Job:

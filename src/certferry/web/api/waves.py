@@ -21,10 +21,12 @@ from certferry.web.api.shared import ChosenCluster, Context, IdempotencyKey, Par
 from certferry.web.context import WebContext
 from certferry.web.jobs import Jobs
 from certferry.web.models import Page
+from certferry.web.option150 import KeaWish, described, in_kea
 from certferry.web.security import Operator
 from certferry.web.views import job_view, page
 from certferry.web.wave_models import (
     CancelRequest,
+    Option150Answer,
     PhoneStateText,
     PlannedWavesAnswer,
     PlanWavesRequest,
@@ -105,6 +107,24 @@ async def events(migration: MigrationId, cluster: ChosenCluster, request: Reques
     return StreamingResponse(_events(standings, cluster, migration), media_type="text/event-stream")
 
 
+@router.get("/{migration}/option150")
+async def option150(
+    migration: MigrationId,
+    cluster: ChosenCluster,
+    context: Context,
+    _user: Operator,
+    subnet: Annotated[str, Query(min_length=1, max_length=64)],
+    tftp: Annotated[str, Query(max_length=64)] = "",
+) -> Option150Answer:
+    """Look at what a start with ``kea`` would change in this server's Kea; nothing is changed yet."""
+    found = await asyncio.to_thread(cluster.migrations.find, migration)
+    sides = await asyncio.to_thread(waves.sides_of, context, cluster, found)
+    step = in_kea(context.kea, sides, found, KeaWish(subnet, tftp))
+    plan = await asyncio.to_thread(step.plan)
+    told = described(step.step.kea, plan)
+    return Option150Answer(**told, defines_option=plan.defines, warnings=list(plan.warnings))
+
+
 @router.post("/{migration}/start", status_code=202)
 async def start(
     migration: MigrationId,
@@ -116,7 +136,7 @@ async def start(
     key: IdempotencyKey = None,
 ) -> JobAnswer:
     """Start a migration: verify, then reset phones wave by wave; the job lasts until it ends or pauses."""
-    wish = waves.StartWish(wanted.option150_confirmed, wanted.override)
+    wish = waves.StartWish(wanted.option150_confirmed, wanted.override, _kea_wish(wanted))
     return job_view(await waves.start(jobs, context, cluster, user, migration, wish, key))
 
 
@@ -181,6 +201,10 @@ def report(
     body = made.to_html(language) if form == "html" else made.to_csv()
     headers = {"content-disposition": f'attachment; filename="migration.{form}"'}
     return Response(body, media_type=f"text/{form}", headers=headers)
+
+
+def _kea_wish(wanted: StartRequest) -> KeaWish | None:
+    return KeaWish(**wanted.kea.model_dump()) if wanted.kea else None
 
 
 async def _answer(context: WebContext, jobs: Jobs, cluster: Cluster, identifier: str) -> WavesAnswer:

@@ -16,6 +16,7 @@ from certferry.web.pages import (
     trust_lists,
     users,
     waves,
+    waves_option150,
 )
 from certferry.web.pages.drawing import draw, told
 from certferry.web.pages.warming import warm
@@ -36,6 +37,7 @@ for _each in (
     parameters.router,
     users.router,
     tokens.router,
+    waves_option150.router,
     waves.router,
     migration.router,
 ):

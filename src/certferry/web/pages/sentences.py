@@ -26,6 +26,7 @@ _TABLES = (
     "refusals_web",
     "refusals_wire",
     "refusals_fleet",
+    "refusals_dhcp",
 )
 _WORDS = {"state": "wave-state", "kind": "job"}
 """Gaps that words of the pages stand in, with the beginning of their keys."""

@@ -129,6 +129,7 @@ def _draw(
         job=job,
         error=_error(request, job) if not standing.is_steered else None,
         is_shown=destination is not None,
+        kea=context.kea is not None,
         servers=", ".join(address for address, _ in tftp_servers(destination)) if destination else "",
         failures=[(code, count, _cause(request, code)) for code, count in failures.items()],
         log=source.migration_search.log(migration.id, LOGGED, Slice(0, _LOG_SHOWN)).items,
