@@ -1,8 +1,9 @@
 """Two clusters on paper for the phone's tests: their lists and configurations, and a world that answers a phone."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass, field, replace
+from hashlib import md5
+from typing import Any, Self
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -26,6 +27,8 @@ from certferry.phone.events import (
 )
 from certferry.phone.flash import Flash
 from certferry.wire.certificate import Certificate
+from certferry.wire.default_config import DEFAULT_NAME, default_config
+from certferry.wire.encrypted_file import encrypt_file
 from certferry.wire.phone_config import CallManagerMember, DeviceSecurityMode, PhoneConfig, TvsMember
 from certferry.wire.roles import Role
 from certferry.wire.signed_file import sign_file
@@ -115,6 +118,25 @@ class PaperCluster:
     def config(self, xml: bytes | None = None, signer: Certificate | None = None) -> bytes:
         name = f"{DEVICE}.cnf.xml"
         return sign_file(name, xml or self.xml(), signer or self.callmanager, self.key, timestamp=WHEN)
+
+    def short_config(self, phone: Certificate | None, **changes: Any) -> bytes:
+        """The short file that says for which certificate the whole one is encrypted."""
+        told = "" if phone is None else md5(phone.der, usedforsecurity=False).hexdigest()
+        short = replace(PhoneConfig(DEVICE, (), encrypted=True, full=False, cert_hash=told), **changes)
+        return self.config(short.encode())
+
+    def encrypted_config(self, phone: Certificate, xml: bytes | None = None) -> bytes:
+        """The whole configuration, which only the phone can read."""
+        whole = replace(PhoneConfig.parse(self.xml()), encrypted=True).encode()
+        name, key, iv = f"{DEVICE}.cnf.xml", bytes(16), bytes(range(16))
+        return encrypt_file(name, xml or whole, self.callmanager, self.key, phone, aes_key=key, iv=iv, timestamp=WHEN)
+
+    def default_xml(self) -> bytes:
+        return default_config(CallManagerMember(f"cm{n}", f"{self.name}{n}") for n in range(2))
+
+    def default(self) -> bytes:
+        """The configuration for phones that the cluster does not know."""
+        return sign_file(DEFAULT_NAME, self.default_xml(), self.callmanager, self.key, timestamp=WHEN)
 
     def files(self, *, secure: bool = False, signer: Certificate | None = None) -> dict[str, bytes]:
         """What its TFTP node serves to a phone it knows."""

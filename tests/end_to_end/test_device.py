@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from certferry.errors import MalformedError
 from certferry.fleet.device import Device
-from certferry.phone.boot import Limits
 from certferry.phone.flash import Flash
+from certferry.phone.limits import Limits
 from certferry.phone.outcome import Code, Step
 from certferry.serve.tls import server_context
 from certferry.wire.certificate import Certificate

@@ -88,7 +88,7 @@ async def test_a_broken_canary_stops_the_migration_with_its_cause(lab: WaveLab) 
     assert paused.json["state"] == "paused"
     assert paused.json["reason"] == "1 of the canaries failed"
     (failed,) = [phone for phone in paused.json["phones"] if phone["outcome"] == "failed"]
-    assert (failed["device"], failed["step"], failed["code"]) == (canary, "configuration", "configuration.missing")
+    assert (failed["device"], failed["step"], failed["code"]) == (canary, "registration", "registration.unknown-device")
     assert paused.json["waves"][1]["waiting"] == PHONES - 2
     (override,) = [
         entry for line in lab.source.audit_lines() if (entry := json.loads(line))["action"] == "override-verification"

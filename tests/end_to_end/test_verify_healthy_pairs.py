@@ -183,7 +183,7 @@ async def test_many_phones_are_rehearsed_each_with_its_own_files(tmp_path: Path,
         phones = choose_phones(here, [phone.device for phone in pair.source.phones()], None)
         result = await rehearse(here, there, phones, Looking(), datetime.now(UTC))
     failed = {phone.device: phone.code for phone in result.phones if phone.outcome != "would-migrate"}
-    assert failed == {late.device: "configuration.missing"}
+    assert failed == {late.device: "registration.unknown-device"}
     assert len(result.phones) == 32
     assert [check.evidence for check in result.checks if check.id == "source.configuration"] == ["32 of 32"]
 

@@ -32,6 +32,7 @@ configs = st.builds(
     cert_hash=texts,
     capf=st.lists(st.builds(CapfMember, names, ports), max_size=3).map(tuple),
     model=texts,
+    full=st.booleans(),
 )
 
 

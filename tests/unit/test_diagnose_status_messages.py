@@ -4,7 +4,7 @@ import pytest
 
 from certferry.migrate.diagnose import Diagnosis, Hints, diagnose
 from certferry.migrate.signs import Certainty
-from certferry.phone.status import Status, rejected_text
+from certferry.phone.status import Status, loaded_text, rejected_text
 
 CERTAIN, LIKELY, POSSIBLE = Certainty
 FAILED, VERIFICATION = Status.TRUST_LIST_UPDATE_FAILED.value, Status.VERIFICATION_FAILURE.value
@@ -40,6 +40,13 @@ def find(text: str, code: str) -> Diagnosis:
 def test_each_status_message_is_known(message: Status, code: str, certainty: Certainty) -> None:
     first = diagnose(message)[0]
     assert (first.code, first.certainty) == (code, certainty)
+
+
+@pytest.mark.parametrize("name", ["XMLDefault.cnf.xml.sgn", "XMLDefault.cnf.xml"])
+@pytest.mark.parametrize("transport", ["TFTP", "HTTP"])
+def test_the_default_configuration_tells_that_the_cluster_does_not_know_the_phone(name: str, transport: str) -> None:
+    first = diagnose(f"[8:52:30am 10/01/19] {loaded_text(name, transport)}")[0]
+    assert (first.code, first.certainty) == ("registration.unknown-device", LIKELY)
 
 
 def test_every_status_message_a_phone_of_ours_shows_is_known() -> None:

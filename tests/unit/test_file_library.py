@@ -50,7 +50,7 @@ def library(cluster: Cluster, node: str = PUB) -> FileLibrary:
 
 def test_a_non_secure_node_serves_its_itl_and_a_configuration_for_every_phone(cluster: Cluster) -> None:
     files = library(cluster)
-    assert len(files) == 1 + 2 + 2 * 2
+    assert len(files) == 1 + 2 + 2 * (2 + 1)
     assert files.find("ITLFile.tlv") == cluster.trust_list("ITL", PUB)
     for device in (ONE, TWO):
         assert files.find(f"ITL{device}.tlv") == cluster.trust_list("ITL", PUB)
@@ -76,15 +76,36 @@ def test_each_node_serves_its_own_itl(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [f"ITL{STRANGER}.tlv", f"{STRANGER}.cnf.xml", f"{STRANGER}.cnf.xml.sgn", "XMLDefault.cnf.xml", "", ONE]
+    "name",
+    [f"ITL{STRANGER}.tlv", f"{STRANGER}.cnf.xml", f"{STRANGER}.cnf.xml.sgn", "XMLDefault.cnf.xml.enc.sgn", "", ONE],
 )
 def test_nothing_is_served_for_a_phone_the_cluster_does_not_know(cluster: Cluster, name: str) -> None:
     assert library(cluster).find(name) is None
 
 
+@pytest.mark.parametrize("node", [PUB, SUB])
+def test_the_default_configuration_is_there_for_everybody_signed_by_each_node(cluster: Cluster, node: str) -> None:
+    files = library(cluster, node)
+    signed = SignedFile.parse(files.find("XMLDefault.cnf.xml.sgn") or b"")
+    assert signed.verify(cluster.identity(Purpose.CALLMANAGER, node).certificate)
+    assert signed.header.filename == "XMLDefault.cnf.xml.sgn"
+    assert signed.payload == files.find("XMLDefault.cnf.xml")
+    assert files.find("XMLDefault.cnf.xml.sgn") == files.find("XMLDefault.cnf.xml.sgn")
+
+
+def test_it_names_the_callmanagers_of_the_default_group_and_no_tvs(cluster: Cluster) -> None:
+    config = PhoneConfig.parse(library(cluster).find("XMLDefault.cnf.xml") or b"")
+    (default,) = (group for group in cluster.groups() if group.name == "Default")
+    assert [member.name for member in config.callmanagers] == list(default.members)
+    assert config.tvs == ()
+    cluster.put_group(CallManagerGroup("Default", (SUB,)))
+    config = PhoneConfig.parse(library(cluster).find("XMLDefault.cnf.xml") or b"")
+    assert [member.name for member in config.callmanagers] == [SUB]
+
+
 def test_letter_case_does_not_count(cluster: Cluster) -> None:
     files = library(cluster)
-    for name in ("ITLFile.tlv", f"ITL{ONE}.tlv", f"{ONE}.cnf.xml.sgn"):
+    for name in ("ITLFile.tlv", f"ITL{ONE}.tlv", f"{ONE}.cnf.xml.sgn", "XMLDefault.cnf.xml", "XMLDefault.cnf.xml.sgn"):
         assert files.find(name) == files.find(name.upper()) == files.find(name.lower()) is not None
 
 
@@ -97,7 +118,7 @@ def test_leading_slashes_and_hostile_names_do_no_harm(cluster: Cluster) -> None:
 
 def test_a_cluster_without_phones_serves_its_lists_to_everybody(make_cluster: MakeCluster) -> None:
     files = library(make_cluster(nodes=1, secure=True))
-    assert len(files) == 2
+    assert len(files) == 2 + 2
     assert files.find("CTLFile.tlv")
     assert files.find("ITLFile.tlv")
 
@@ -207,10 +228,14 @@ def test_a_phone_that_was_forgotten_has_no_files_any_more(cluster: Cluster) -> N
     assert files.find(SIGNED_ONE)
 
 
-def test_the_ctl_goes_when_the_cluster_leaves_mixed_mode(cluster: Cluster) -> None:
+def test_the_ctl_is_emptied_when_the_cluster_leaves_mixed_mode_and_goes_when_it_is_deleted(cluster: Cluster) -> None:
     cluster.set_parameter(SECURITY_MODE, "mixed")
     files = library(cluster)
+    whole = files.find("CTLFile.tlv")
     cluster.set_parameter(SECURITY_MODE, "non-secure")
+    files.rebuild(PUB, snapshot_of(cluster), LATER)
+    assert files.find("CTLFile.tlv") == files.find(f"CTL{ONE}.tlv") not in (whole, None)
+    cluster.delete_ctl()
     files.rebuild(PUB, snapshot_of(cluster), LATER)
     assert files.find("CTLFile.tlv") is None
 

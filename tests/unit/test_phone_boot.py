@@ -4,9 +4,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certferry.errors import MalformedError
-from certferry.phone.boot import BootMachine, Limits
+from certferry.phone.boot import BootMachine
 from certferry.phone.events import AskTvs, FileReceived, Registered, TvsAnswered, TvsFailed
 from certferry.phone.flash import Flash
+from certferry.phone.limits import Limits
 from certferry.phone.outcome import Code, Step
 from certferry.phone.status import Status
 from certferry.phone.vouching import TvsMemory
@@ -16,6 +17,7 @@ from certferry.wire.tvs import Status as TvsStatus
 from conftest import MakeCertificate
 from phone_clusters import DEVICE, PaperCluster, PaperWorld, vouching
 
+DEFAULT = "XMLDefault.cnf.xml"
 CTL, ITL, CONFIG = f"CTL{DEVICE}.tlv", f"ITL{DEVICE}.tlv", f"{DEVICE}.cnf.xml.sgn"
 
 
@@ -169,11 +171,53 @@ def test_the_generic_itl_is_asked_for_after_both_misses_and_judged_like_any_othe
 
 
 def test_the_default_configuration_is_asked_for_when_the_device_has_none(source: PaperCluster) -> None:
-    world = PaperWorld({ITL: source.itl(), "XMLDefault.cnf.xml.sgn": source.config()})
+    """Where phones may register themselves, it is taken."""
+    world = PaperWorld({ITL: source.itl(), f"{DEFAULT}.sgn": source.default()})
     machine = boot(source.flash(), world)
-    assert "SHOW XMLDefault.cnf.xml.sgn(TFTP)" in world.told
+    assert world.told[-5:] == [
+        f"GET {CONFIG}",
+        f"GET {DEFAULT}.sgn",
+        f"SHOW {DEFAULT}.sgn(TFTP)",
+        "REGISTER src0:5060",
+        "END registration phone.registered",
+    ]
+    assert machine.flash.config == source.default_xml()
+    assert machine.flash.config_signed
+
+
+def test_a_phone_without_lists_asks_for_the_plain_default_configuration(source: PaperCluster) -> None:
+    world = PaperWorld({DEFAULT: source.default_xml()})
+    assert boot(Flash(), world).flash.config == source.default_xml()
+    assert f"GET {DEFAULT}" in world.told
+
+
+def test_a_cluster_that_does_not_know_the_phone_refuses_it_and_that_is_said(source: PaperCluster) -> None:
+    world = PaperWorld(
+        {"ITLFile.tlv": source.itl(), f"{DEFAULT}.sgn": source.default()}, refusing=frozenset({"src0", "src1"})
+    )
+    machine = boot(source.flash(), world)
+    assert failure(machine) == (Step.REGISTRATION, Code.DEVICE_UNKNOWN)
     assert machine.outcome is not None
-    assert machine.outcome.ok
+    assert machine.outcome.reason.startswith("the cluster does not know this phone and gave it the default")
+    assert "REGISTER src1:5060" in world.told
+
+
+def test_a_phone_that_took_the_default_configuration_has_nobody_left_to_ask(
+    source: PaperCluster, destination: PaperCluster
+) -> None:
+    unknown = PaperWorld({ITL: source.itl(), f"{DEFAULT}.sgn": source.default()}, refusing=frozenset({"src0", "src1"}))
+    flash = boot(source.flash(), unknown).flash
+    machine = boot(flash, PaperWorld(destination.files(), vouching(destination.callmanager)))
+    assert failure(machine) == (Step.TVS, Code.TVS_NONE_KNOWN)
+
+
+def test_a_default_configuration_by_a_stranger_is_asked_about_like_any_other(
+    source: PaperCluster, destination: PaperCluster
+) -> None:
+    world = PaperWorld({ITL: source.itl(), f"{DEFAULT}.sgn": destination.default()}, vouching())
+    machine = boot(source.flash(), world)
+    assert failure(machine) == (Step.TVS, Code.TVS_INVALID)
+    assert machine.flash == source.flash()
 
 
 # TVS

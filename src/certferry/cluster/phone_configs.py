@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from certferry.cluster.phones import DEFAULT_GROUP
 from certferry.cluster.values import CallManagerGroup, Node, NodeRole, Phone, SecurityMode, Service
+from certferry.wire.default_config import default_config
 from certferry.wire.phone_config import CallManagerMember, DeviceSecurityMode, PhoneConfig, Transport, TvsMember
 
 
@@ -27,6 +29,14 @@ def phone_configs(
     by_name = {node.name: node for node in nodes}
     by_group = {group.name: group for group in groups}
     return (phone_config(phone, by_group[phone.group], by_name, mode) for phone in phones)
+
+
+def default_phone_config(groups: Sequence[CallManagerGroup], nodes: Sequence[Node]) -> bytes:
+    """Compose ``XMLDefault.cnf.xml``: the group that new phones get, else the first, for those nobody knows."""
+    by_name = {node.name: node for node in nodes}
+    group = next((each for each in groups if each.name == DEFAULT_GROUP), next(iter(groups), None))
+    members = [by_name[name] for name in group.members if name in by_name] if group else []
+    return default_config(_callmanagers(members))
 
 
 def _callmanagers(members: Sequence[Node]) -> tuple[CallManagerMember, ...]:

@@ -11,7 +11,7 @@ from certferry.fleet import http, tftp
 from certferry.fleet.dial import CertificatePaths, HandshakeError, client_context, dial, lending_context
 from certferry.fleet.sip import RegistrationReply, SipConnection
 from certferry.fleet.tvs import TvsCertificateUnknownError, TvsHandshakeError, TvsUnreachableError, ask
-from certferry.phone.boot import DEFAULT_LIMITS, BootMachine, Limits
+from certferry.phone.boot import BootMachine
 from certferry.phone.call_control import kept_registrations
 from certferry.phone.events import (
     Action,
@@ -32,6 +32,7 @@ from certferry.phone.events import (
     TvsFailed,
 )
 from certferry.phone.flash import Flash
+from certferry.phone.limits import DEFAULT_LIMITS, Limits
 from certferry.phone.outcome import Code, Journal, Outcome
 from certferry.phone.status import Status
 from certferry.phone.trust import PhoneTrust
@@ -253,6 +254,8 @@ class Device:
         return TvsAnswered(question.member, answer.reply)
 
     async def _register(self, question: Register) -> RegistrationEvent:
+        if self.rehearsal and question.by_default:
+            return RegistrationFailed(question.server, "it is taken only where phones may register themselves")
         if self.rehearsal:
             return await self._try_call_control(question)
         try:

@@ -266,10 +266,10 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "unknown-at-the-destination",
-        "The destination does not know the phone: none of its files are served",
+        "The destination does not know the phone: it gets the default configuration and is refused",
         ("device.known",),
-        Step.CONFIGURATION,
-        Code.CONFIG_MISSING,
+        Step.REGISTRATION,
+        Code.DEVICE_UNKNOWN,
         after=put.forget_the_phone,
         cause="file.device-unknown",
     ),

@@ -18,9 +18,9 @@ from certferry.migrate.place import Place
 from certferry.migrate.result import PhoneResult, PhoneVerdict, Verification
 from certferry.migrate.side import SideView
 from certferry.migrate.verify_reach import flash_checks, node_checks
-from certferry.phone.boot import Limits
 from certferry.phone.events import Address
 from certferry.phone.flash import Flash
+from certferry.phone.limits import Limits
 from certferry.phone.outcome import Code, Journal, Outcome, Step
 from certferry.wire.phone_config import DeviceSecurityMode, PhoneConfig, TvsMember
 
@@ -107,7 +107,7 @@ async def _rehearse_phone(source: SideView, phone: Rehearsed, route: _Route) -> 
         flash = source.flash(phone.device)
         if not flash.has_trust_list:
             return _not_seen(phone, source)
-        assumed = flash.config is None
+        assumed = flash.config is None or PhoneConfig.parse(flash.config).is_short
         flash = _with_assumed_configuration(flash, phone.device, source) if assumed else flash
         device = _device(phone, flash, route)
     except MalformedError as error:
@@ -149,7 +149,10 @@ def _judge(phone: Rehearsed, device: Device, outcome: Outcome, held: Journal, *,
     if outcome.ok and assumed:
         verdict, code = "unknown", "rehearsal.configuration-assumed"
         reason = "the source served no configuration for it, so which TVS it asks was assumed; with those it would move"
-    elif phone.made_up and outcome.code is Code.CONFIG_MISSING:
+    elif outcome.code is Code.CONFIG_ENCRYPTED:
+        verdict, code = "unknown", "rehearsal.encrypted"
+        reason = "it would take the destination's lists; its configuration there is encrypted for its own key"
+    elif phone.made_up and outcome.code in (Code.CONFIG_MISSING, Code.DEVICE_UNKNOWN):
         verdict, code = "unknown", "rehearsal.made-up"
         reason = "it would take the destination's lists; whether the destination knows the real phones was not asked"
     boot = tuple(replace(entry, text=reason) if entry.text == outcome.reason else entry for entry in device.journal)

@@ -173,10 +173,11 @@ class SideView:
         return None
 
     def tvs_list(self, device: str) -> tuple[Address, ...] | None:
-        """Return the TVS servers in the configuration of ``device``, in order; None when it was not seen."""
+        """Return the TVS servers in the configuration of ``device``, in order; None when it was not seen whole."""
         found = self.configuration(device)
         try:
-            return None if found is None else _tvs_members(PhoneConfig.parse(found[0]))
+            config = PhoneConfig.parse(found[0]) if found else None
+            return None if config is None or config.is_short else _tvs_members(config)
         except MalformedError:
             return None
 

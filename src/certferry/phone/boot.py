@@ -4,22 +4,30 @@ The order is that of phone-trust 4.1 and 4.3::
 
     CTLSEP<MAC>.tlv ──► ITLSEP<MAC>.tlv ──► [ITLFile.tlv] ──► SEP<MAC>.cnf.xml[.sgn] ──► registration
         │ judged            │ judged, against     after both      │ judged with            CallManagers of the
-        │                   │ a new CTL first     missed          │ the lists in flash     new configuration
+        │                   │ a new CTL first     missed          │ the lists in flash;    new configuration
+        │                   │                                     │ see ``configuration``
         └── TVS of the OLD configuration, when the signer is unknown ──┘
 
 A CTL that was accepted is only on trial until the ITL that comes with it is accepted too: then both go to flash at
 once. When either is rejected, both lists and the configuration stay as they were. The configuration follows in a
-step of its own; when it fails, the phone has the new lists and the old configuration, as real phones do.
+step of its own; when it fails, the phone has the new lists and the old configuration, as real phones do. A cluster
+that does not know the phone gives it the default configuration; that replaces the old one and names no TVS.
 """
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from certferry.errors import MalformedError
 from certferry.phone.call_control import registrations
 from certferry.phone.candidate import Candidate, Rejection, read_candidate
-from certferry.phone.decision import TVS_TABLE, Decision, Finding, Held, Kind, Verdict, decide
+from certferry.phone.configuration import (
+    configuration_names,
+    encrypted_name,
+    is_encrypted_name,
+    open_configuration,
+    why_not_ours,
+)
+from certferry.phone.decision import TVS_TABLE, Decision, Finding, Kind, Verdict, decide
 from certferry.phone.events import (
     Action,
     Address,
@@ -41,29 +49,21 @@ from certferry.phone.events import (
     overdue,
 )
 from certferry.phone.flash import Flash
-from certferry.phone.inquiry import FIRST_SESSION, Inquiry
-from certferry.phone.outcome import Code, Entry, Journal, Outcome, Step
+from certferry.phone.identity import Own, no_identity
+from certferry.phone.inquiry import FIRST_SESSION, Inquiry, tvs_members
+from certferry.phone.limits import DEFAULT_LIMITS, Limits
+from certferry.phone.notes import Notes
+from certferry.phone.outcome import Code, Journal, Outcome, Step
 from certferry.phone.status import Status, loaded_text, rejected_text
 from certferry.phone.trust import Match, PhoneTrust, Signer
 from certferry.phone.vouching import TvsMemory, Voucher
+from certferry.wire.default_config import is_default_config
 from certferry.wire.phone_config import PhoneConfig
-from certferry.wire.signed_file import SUFFIX
 
 _STEP_OF = {Kind.CTL: Step.CTL, Kind.ITL: Step.ITL, Kind.CONFIGURATION: Step.CONFIGURATION}
 _NOT_ABOUT_TRUST = frozenset({Code.LIST_MALFORMED, Code.LIST_TOO_BIG, Code.ITL_MISSING, Code.FILE_SERVER_FAILED})
 """A list that failed for one of these is not shown as a verification failure."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """For how many seconds the machine waits for each answer. Those of real phones are not documented (3.7, 5.2)."""
-
-    fetch: float = 60.0
-    tvs: float = 15.0
-    register: float = 30.0
-
-
-DEFAULT_LIMITS = Limits()
+_DEFAULT_INSTALLED = "the default configuration was installed, which names no TVS"
 
 
 class BootMachine:
@@ -71,8 +71,9 @@ class BootMachine:
 
     Call ``start``, carry out the actions it returns, tell what came of them with ``receive`` and do the actions
     that this returns, until ``Finish``; call ``tick`` when ``next_deadline`` has passed. Times are seconds on any
-    one clock. ``device`` is ``SEP<MAC>``; ``memory`` is the phone's TVS cache, which outlives a boot. The
-    constructor raises ``MalformedError`` when a list in ``flash`` is none; everything else ends in an ``Outcome``.
+    one clock. ``device`` is ``SEP<MAC>``; ``memory`` is the phone's TVS cache, which outlives a boot; ``own``
+    looks up its certificate and key when a configuration is encrypted. The constructor raises ``MalformedError`` when
+    a list in ``flash`` is none; everything else ends in an ``Outcome``.
     """
 
     def __init__(
@@ -83,12 +84,15 @@ class BootMachine:
         model: str = "8861",
         memory: TvsMemory | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        own: Own = no_identity,
     ) -> None:
         self.device = device
         self.flash = flash
         self.model = model
         self.outcome: Outcome | None = None
-        self._entries: list[Entry] = []
+        self._notes = Notes()
+        self._note = self._notes.add
+        self._own = own
         self._memory = TvsMemory() if memory is None else memory
         self._limits = limits
         self._trial = PhoneTrust.of(flash)
@@ -102,16 +106,17 @@ class BootMachine:
         self._missed_ctl = False
         self._inquiry: Inquiry | None = None
         self._session = FIRST_SESSION
+        self._is_default = False
         self._callmanagers: deque[Register] = deque()
 
     @property
     def journal(self) -> Journal:
         """What happened so far, with the evidence of each decision."""
-        return tuple(self._entries)
+        return self._notes.journal
 
     def start(self, now: float) -> tuple[Action, ...]:
         """Begin the boot: ask for the CTL."""
-        self._now = now
+        self._now = self._notes.at = now
         self._fetch(Kind.CTL, f"CTL{self.device}.tlv")
         return self._take_actions()
 
@@ -119,7 +124,8 @@ class BootMachine:
         """Take what came of the open action and return what to do next; an event about anything else is ignored."""
         if not answers(event, self._waiting):
             return ()
-        self._now, self._waiting, self._deadline = now, None, None
+        self._now = self._notes.at = now
+        self._waiting = self._deadline = None
         self._handle(event)
         return self._take_actions()
 
@@ -153,7 +159,7 @@ class BootMachine:
     # Files
 
     def _fetch(self, kind: Kind, *names: str) -> None:
-        self._kind = kind
+        self._kind, self._notes.step = kind, _STEP_OF[kind]
         self._names = deque(names)
         self._fetch_next()
 
@@ -165,8 +171,7 @@ class BootMachine:
         self._fetch(Kind.ITL, f"ITL{self.device}.tlv", *generic)
 
     def _fetch_config(self) -> None:
-        suffix = SUFFIX if self._trial.held in (Held.CTL, Held.ITL) else ""
-        self._fetch(Kind.CONFIGURATION, f"{self.device}.cnf.xml{suffix}", f"XMLDefault.cnf.xml{suffix}")
+        self._fetch(Kind.CONFIGURATION, *configuration_names(self.device, self._trial.held, self.flash))
 
     def _missing(self, name: str) -> None:
         self._note(f"the server has no {name}", file=name)
@@ -178,6 +183,8 @@ class BootMachine:
             self._fetch_itl()
         elif self._kind is Kind.ITL:
             self._itl_missing()
+        elif is_encrypted_name(name):
+            self._fail(Code.CONFIG_MISSING, f"the server has no {name}, which the phone's short configuration names")
         else:
             self._show(Status.CONFIG_NOT_FOUND)
             self._fail(Code.CONFIG_MISSING, f"the server has no configuration for {self.device} and no default one")
@@ -262,11 +269,10 @@ class BootMachine:
 
     def _old_tvs_members(self) -> Iterable[Address]:
         try:
-            config = PhoneConfig.parse(self.flash.config or b"<device/>")
+            return tvs_members(self.flash.config)
         except MalformedError as error:
             self._note(f"the configuration in flash cannot be read: {error}", step=Step.TVS)
             return ()
-        return [(member.address, member.port) for member in config.tvs]
 
     def _ask_next(self, inquiry: Inquiry) -> None:
         self._inquiry = inquiry
@@ -312,20 +318,29 @@ class BootMachine:
         self._fetch_config()
 
     def _install_config(self, candidate: Candidate) -> None:
-        try:
-            config = PhoneConfig.parse(candidate.xml)
-        except MalformedError as error:
-            self._reject(candidate.name, Code.CONFIG_MALFORMED, f"{candidate.name} cannot be read: {error}")
-            return
-        self.flash = self.flash.with_config(candidate.xml, signed=candidate.signer is not None)
-        self._show(loaded_text(candidate.name, self._transport))
-        self._note("the configuration was installed", candidate)
-        self._register(config)
+        opened = open_configuration(candidate, self._own)
+        if isinstance(opened, Rejection):
+            self._reject(candidate.name, opened.code, opened.reason)
+        elif opened.config.is_short:
+            self._go_on_to_encrypted(candidate, opened.config)
+        else:
+            self._is_default = is_default_config(candidate.name)
+            self.flash = self.flash.with_config(opened.xml, signed=candidate.signer is not None)
+            self._show(loaded_text(candidate.name, self._transport))
+            self._note(_DEFAULT_INSTALLED if self._is_default else "the configuration was installed", candidate)
+            self._register(opened.config)
+
+    def _go_on_to_encrypted(self, candidate: Candidate, short: PhoneConfig) -> None:
+        if obstacle := why_not_ours(short, self._own):
+            self._reject(candidate.name, Code.CONFIG_ENCRYPTED, obstacle)
+        else:
+            self._note("the configuration is encrypted for the phone's certificate", candidate)
+            self._fetch(Kind.CONFIGURATION, encrypted_name(self.device))
 
     # Registration
 
     def _register(self, config: PhoneConfig) -> None:
-        self._callmanagers = deque(registrations(config, self._trial))
+        self._callmanagers = deque(registrations(config, self._trial, by_default=self._is_default))
         if self._callmanagers:
             self._register_next()
         else:
@@ -342,6 +357,9 @@ class BootMachine:
         self._note(f"not registered: {event.reason}", step=Step.REGISTRATION, member=member)
         if self._callmanagers:
             self._register_next()
+        elif self._is_default:
+            reason = f"the cluster does not know this phone and gave it the default configuration: {event.reason}"
+            self._finish(Step.REGISTRATION, Code.DEVICE_UNKNOWN, reason)
         else:
             self._finish(Step.REGISTRATION, Code.REGISTRATION_FAILED, f"no CallManager took it: {event.reason}")
 
@@ -377,18 +395,3 @@ class BootMachine:
 
     def _show(self, text: str) -> None:
         self._actions.append(ShowStatus(str(text)))
-
-    def _note(
-        self,
-        text: str,
-        candidate: Candidate | None = None,
-        *,
-        step: Step | None = None,
-        file: str = "",
-        found: str = "",
-        roles: Iterable[int] = (),
-        member: str = "",
-    ) -> None:
-        name, signer = (candidate.name, str(candidate.signer or "")) if candidate else (file, "")
-        step = step or _STEP_OF[self._kind]
-        self._entries.append(Entry(self._now, step, text, name, signer, found, tuple(sorted(roles)), member))

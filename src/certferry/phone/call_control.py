@@ -7,12 +7,12 @@ from certferry.phone.trust import PhoneTrust
 from certferry.wire.phone_config import DeviceSecurityMode, PhoneConfig
 
 
-def registrations(config: PhoneConfig, trust: PhoneTrust) -> tuple[Register, ...]:
+def registrations(config: PhoneConfig, trust: PhoneTrust, *, by_default: bool = False) -> tuple[Register, ...]:
     """Return the registrations to try, in order; a secure phone knows its CallManagers by ``trust``."""
     secure = config.security_mode is not DeviceSecurityMode.NON_SECURE
     trusted = trust.callmanager_certificates if secure else ()
     return tuple(
-        Register((member.address, member.sips_port if secure else member.sip_port), secure, trusted)
+        Register((member.address, member.sips_port if secure else member.sip_port), secure, trusted, by_default)
         for member in config.callmanagers
     )
 

@@ -55,5 +55,5 @@ def _configuration(name: str, data: bytes) -> Candidate:
     """Read a configuration no further than its header: its XML is not parsed before its signer is believed."""
     if not name.endswith(SUFFIX) or data.lstrip()[:1] == b"<":
         return Candidate(Kind.CONFIGURATION, name, data, None, xml=data)
-    signed = SignedFile.parse(data)
+    signed = SignedFile.parse(data)  # of an encrypted file too: what is behind its header is opened once it is believed
     return Candidate(Kind.CONFIGURATION, name, data, Signer.of(signed.header), xml=signed.payload)

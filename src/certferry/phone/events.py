@@ -34,12 +34,14 @@ class AskTvs:
 class Register:
     """Register with one CallManager; answered by Registered or RegistrationFailed.
 
-    If ``secure``, over TLS with the phone's own certificate, and the server's is one of ``trusted``.
+    If ``secure``, over TLS with the phone's own certificate, and the server's is one of ``trusted``. ``by_default``
+    is for a phone that got no configuration of its own: it is taken only where phones may register themselves.
     """
 
     server: Address
     secure: bool
     trusted: tuple[Certificate, ...] = field(default=(), repr=False)
+    by_default: bool = False
 
 
 @dataclass(frozen=True, slots=True)

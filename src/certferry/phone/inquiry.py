@@ -12,6 +12,7 @@ from certferry.phone.events import Address, AskTvs, TvsFailed
 from certferry.phone.outcome import Code
 from certferry.phone.trust import Signer
 from certferry.wire.certificate import Certificate
+from certferry.wire.phone_config import PhoneConfig
 from certferry.wire.tvs import CertificateQueryRequest
 
 FIRST_SESSION = 1001
@@ -22,6 +23,11 @@ _TELLING = (Code.TVS_CERTIFICATE, Code.TVS_HANDSHAKE, Code.TVS_NO_ANSWER, Code.T
 
 
 _ROLLED_BACK = "the phone's ITL was emptied: Prepare Cluster for Rollback to Pre 8.0 is True at its cluster"
+
+
+def tvs_members(config: bytes | None) -> tuple[Address, ...]:
+    """Return the TVS servers of a configuration in flash, in order; raise ``MalformedError`` when it is none."""
+    return tuple((member.address, member.port) for member in PhoneConfig.parse(config or b"<device/>").tvs)
 
 
 class Inquiry:

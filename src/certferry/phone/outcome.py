@@ -40,8 +40,10 @@ class Code(StrEnum):
     CONFIG_MALFORMED = "configuration.malformed"
     CONFIG_UNSIGNED = "configuration.unsigned"
     CONFIG_SIGNATURE = "configuration.signature"
+    CONFIG_ENCRYPTED = "configuration.encrypted-ignored"
     NO_CALL_CONTROL = "registration.no-member"
     REGISTRATION_FAILED = "registration.failed"
+    DEVICE_UNKNOWN = "registration.unknown-device"
 
 
 @dataclass(frozen=True, slots=True)

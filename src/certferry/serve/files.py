@@ -1,7 +1,8 @@
 """The files of one TFTP node: trust lists and phone configurations, found by name.
 
 Names are those phones ask for (phone-trust 4.1): ``CTLSEP<MAC>.tlv`` and ``ITLSEP<MAC>.tlv`` only for phones the
-cluster knows, ``CTLFile.tlv`` and ``ITLFile.tlv`` for everybody, ``SEP<MAC>.cnf.xml`` plain and, as ``.sgn``, signed.
+cluster knows, ``CTLFile.tlv`` and ``ITLFile.tlv`` for everybody, ``SEP<MAC>.cnf.xml`` plain and, as ``.sgn``, signed;
+``XMLDefault.cnf.xml``, plain and signed, for phones that the cluster does not know.
 
 A configuration is signed once, when it is first asked for or, in the background, before that; a node serves as soon as
 it knows who its phones are. A change keeps every signed file whose content and signer stay the same.
@@ -19,7 +20,9 @@ from certferry.errors import Refusal
 from certferry.serve.signatures import Signatures, Signer
 from certferry.serve.snapshot import Snapshot
 from certferry.trust.purpose import Purpose
+from certferry.wire.default_config import DEFAULT_NAME
 from certferry.wire.phone_config import PhoneConfig
+from certferry.wire.signed_file import SUFFIX
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +30,7 @@ _PLAIN, _SIGNED, _LIST = ".cnf.xml", ".cnf.xml.sgn", ".tlv"
 SIGNING = "certferry-signing"
 """The name of the threads that sign ahead."""
 _POLITENESS = 10
+_DEFAULT = DEFAULT_NAME.lower()
 _SOMEONE = "SEP-SOMEONE-S-DEVICE"
 """Stands for the device while what phones have in common is written."""
 
@@ -36,7 +40,7 @@ class FileLibrary:
 
     def __init__(self, signatures: Signatures | None = None) -> None:
         self._signatures = signatures or Signatures()
-        self._edition = _Edition({}, {}, None)
+        self._edition = _Edition({}, {}, None, None)
         self._is_closed = False
 
     def find(self, name: str) -> bytes | None:
@@ -47,7 +51,8 @@ class FileLibrary:
 
     def __len__(self) -> int:
         edition = self._edition
-        return len(edition.lists) * (1 + len(edition.configs)) + 2 * len(edition.configs)
+        configs = len(edition.configs) + (edition.default is not None)
+        return len(edition.lists) * (1 + len(edition.configs)) + 2 * configs
 
     @property
     def unsigned(self) -> int:
@@ -60,7 +65,7 @@ class FileLibrary:
         self._signatures.open()
         signer = Signer(credentials.certificate, credentials.rsa_key, snapshot.digest, timestamp, self._signatures)
         lists = {kind: data for kind, data in (("ctl", snapshot.ctl), ("itl", snapshot.itl.get(node))) if data}
-        edition = _Edition(lists, snapshot.configs, signer)
+        edition = _Edition(lists, snapshot.configs, snapshot.default_config, signer)
         edition.keep_from(self._edition)
         self._edition = edition
 
@@ -92,9 +97,16 @@ class FileLibrary:
 class _Edition:
     """What is served from one snapshot: ``signed`` files by name, and what the others are made of when asked for."""
 
-    def __init__(self, lists: Mapping[str, bytes], configs: Mapping[str, PhoneConfig], signer: Signer | None) -> None:
+    def __init__(
+        self,
+        lists: Mapping[str, bytes],
+        configs: Mapping[str, PhoneConfig],
+        default: bytes | None,
+        signer: Signer | None,
+    ) -> None:
         self.lists = lists
         self.configs = configs
+        self.default = default
         self.signer = signer
         self.signed: dict[str, bytes] = {}
         self._forms: dict[PhoneConfig, list[bytes]] = {}
@@ -120,6 +132,8 @@ class _Edition:
             return None
 
     def _made(self, name: str) -> bytes | None:
+        if name in (_DEFAULT, _DEFAULT + SUFFIX):
+            return self._default(signed=name != _DEFAULT)
         if name.endswith(_LIST):
             return self._list(name[:3], name[3 : -len(_LIST)])
         if name.endswith(_SIGNED):
@@ -130,6 +144,12 @@ class _Edition:
 
     def _list(self, kind: str, whose: str) -> bytes | None:
         return self.lists.get(kind) if whose == "file" or whose in self.configs else None
+
+    def _default(self, *, signed: bool) -> bytes | None:
+        """Make the file for phones that the cluster does not know; its signature is kept like all others."""
+        if not signed or self.default is None:
+            return self.default
+        return self.signer.sign(DEFAULT_NAME, self.default) if self.signer else None
 
     def _sign(self, name: str) -> bytes | None:
         config = self.configs.get(name.removesuffix(_SIGNED))

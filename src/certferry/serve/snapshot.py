@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.issuing import PrivateKey
 from certferry.cluster.parameters import ROLLBACK, SECURITY_MODE, SIGNATURE_ALGORITHM, TVS_CACHE
-from certferry.cluster.phone_configs import phone_configs
+from certferry.cluster.phone_configs import default_phone_config, phone_configs
 from certferry.cluster.reading import Reading
 from certferry.cluster.trust_lists import DIGESTS, SignerKeyError
 from certferry.cluster.values import Identity, Node, NodeRole, Phone, SecurityMode
@@ -42,7 +42,8 @@ class Snapshot:
     """What the services of a cluster's nodes answer from, all of one moment.
 
     ``callmanager_trust`` is in DER, None where no secure phone registers with these nodes. ``configs`` are by device in
-    lower case, and empty for nodes without TFTP. What did not change since the snapshot before is the same object.
+    lower case, and empty for nodes without TFTP; ``default_config`` is for phones that the cluster does not know. What
+    did not change since the snapshot before is the same object.
     """
 
     reading: Reading
@@ -53,6 +54,7 @@ class Snapshot:
     callmanager_trust: frozenset[bytes] | None
     credentials: Mapping[tuple[str, Purpose], Credentials]
     configs: Mapping[str, PhoneConfig]
+    default_config: bytes
 
     @property
     def version(self) -> int:
@@ -104,6 +106,7 @@ class Snapshot:
             callmanager_trust=_callmanager_trust(reading, before, mode),
             credentials={of: Credentials(identity.certificate, key) for of, (identity, key) in reading.keys.items()},
             configs=_configs(reading, before, mode),
+            default_config=default_phone_config(reading.groups, reading.nodes),
         )
 
 

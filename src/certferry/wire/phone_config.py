@@ -23,6 +23,8 @@ from certferry.errors import MalformedError
 MAX_SIZE = 1 << 20
 """Largest file read, in bytes; real ones are 8 to 13 KB (phone-trust 5.4)."""
 MAX_MEMBERS = 16
+DEFAULT_ROOT = "Default"
+"""The outermost element of ``XMLDefault.cnf.xml``, see ``default_config``."""
 _LAST_PORT = 65535
 _LAST_PRIORITY = 255
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
@@ -86,7 +88,8 @@ class PhoneConfig:
     ``callmanagers`` and ``tvs`` stand in the order a phone tries them (``parse`` sorts both by priority).
     ``device`` and ``model`` are our own elements, which phones skip: Unified CM names the device only in the
     name of the file, so both are empty for a file it wrote. ``cert_hash`` is the MD5 of the phone certificate
-    that an encrypted configuration is meant for, else empty (phone-trust 2.2).
+    that an encrypted configuration is meant for, else empty (phone-trust 2.2). ``full`` is false in the short file
+    that stands for an encrypted one.
     """
 
     device: str
@@ -99,6 +102,12 @@ class PhoneConfig:
     cert_hash: str = ""
     capf: tuple[CapfMember, ...] = ()
     model: str = ""
+    full: bool = True
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it only says for whom the whole one is encrypted: ``.cnf.xml.sgn`` beside ``.cnf.xml.enc.sgn``."""
+        return self.encrypted and not self.full
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -110,13 +119,14 @@ class PhoneConfig:
              ├─ devicePool/callManagerGroup/members/member priority="0"
              │   └─ callManager: name, ports/sipPort, ports/securedSipPort, processNodeName
              ├─ TVS/members/member priority="0": port, address
-             ├─ deviceSecurityMode, transportLayerProtocol, loadInformation, certHash, encrConfig
+             ├─ deviceSecurityMode, transportLayerProtocol, loadInformation, certHash, encrConfig, fullConfig
              └─ capfList/capf: phonePort, processNodeName
 
-        Elements not named here are skipped, and every one of these may be missing.
+        Elements not named here are skipped, and every one of these may be missing. The outermost element may be
+        that of ``XMLDefault.cnf.xml`` too.
         """
         root = _tree(data)
-        if root.tag != "device":
+        if root.tag not in ("device", DEFAULT_ROOT):
             raise PhoneConfigMalformedError(f"the outermost element is <{root.tag[:40]}>, not <device>")
         return cls(
             device=_text(root, "deviceName"),
@@ -129,16 +139,17 @@ class PhoneConfig:
             cert_hash=_text(root, "certHash"),
             capf=tuple(_capf_members(root)),
             model=_text(root, "model"),
+            full=_text(root, "fullConfig").lower() != "false",
         )
 
     def encode(self) -> bytes:
         """Write the configuration, UTF-8; raise ``PhoneConfigMalformedError`` for text that XML cannot hold."""
         root = Element("device")
-        _add(root, "fullConfig", "true")
+        _add(root, "fullConfig", "true" if self.full else "false")
         _add(root, "deviceProtocol", "SIP")
         _add(root, "deviceName", self.device)
         _add(root, "model", self.model)
-        _write_callmanagers(root, self.callmanagers)
+        write_callmanager_group(SubElement(root, "devicePool"), self.callmanagers)
         if self.tvs:
             _write_tvs(root, self.tvs)
         _add(root, "loadInformation", self.load_information)
@@ -147,7 +158,7 @@ class PhoneConfig:
         _add(root, "certHash", self.cert_hash)
         _add(root, "encrConfig", "true" if self.encrypted else "false")
         _write_capf(root, self.capf)
-        return b'<?xml version="1.0" encoding="UTF-8"?>\n' + _bytes_of(root) + b"\n"
+        return bytes_of(root)
 
 
 # Reading
@@ -184,7 +195,8 @@ def _tree(data: bytes) -> Element:
 
 
 def _callmanagers(root: Element) -> Iterator[CallManagerMember]:
-    for member in _by_priority(root.findall("devicePool/callManagerGroup/members/member")):
+    group = "callManagerGroup" if root.tag == DEFAULT_ROOT else "devicePool/callManagerGroup"
+    for member in _by_priority(root.findall(f"{group}/members/member")):
         address = _text(member, "callManager/processNodeName") or _text(member, "callManager/name")
         if address:
             yield CallManagerMember(
@@ -245,10 +257,11 @@ def _whole(text: str, what: str, low: int, high: int) -> int:
 # Writing
 
 
-def _bytes_of(root: Element) -> bytes:
+def bytes_of(root: Element) -> bytes:
+    """Write a whole file, UTF-8, indented as people read it."""
     indent(root, " ")
     written: bytes = tostring(root, encoding="utf-8")
-    return written
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + written + b"\n"
 
 
 def _add(parent: Element, tag: str, text: str | int) -> None:
@@ -258,8 +271,9 @@ def _add(parent: Element, tag: str, text: str | int) -> None:
     SubElement(parent, tag).text = value
 
 
-def _write_callmanagers(root: Element, members: tuple[CallManagerMember, ...]) -> None:
-    listed = SubElement(SubElement(SubElement(root, "devicePool"), "callManagerGroup"), "members")
+def write_callmanager_group(parent: Element, members: Iterable[CallManagerMember]) -> None:
+    """Write the call control servers under ``parent``, in the order in which a phone tries them."""
+    listed = SubElement(SubElement(parent, "callManagerGroup"), "members")
     for priority, member in enumerate(members):
         callmanager = SubElement(SubElement(listed, "member", priority=str(priority)), "callManager")
         _add(callmanager, "name", member.name)
