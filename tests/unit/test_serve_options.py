@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.cli.logs import LogLevel, log_on_stderr
+from certferry.cli.logs import LogLevel, log_on_stderr, log_plainly
 from certferry.cli.serve_limits import words_of
 from certferry.cluster.values import Service
 from certferry.lab.keys import PooledKeys
@@ -56,6 +56,45 @@ def test_what_a_peer_chose_cannot_write_lines_of_its_own_or_steer_a_terminal() -
     assert line.count("\n") == 1
     assert "\\n2026-01-01" in line
     assert "\\x1b[2J\\x9b\\u202e大阪" in line
+
+
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+def failing(text: str) -> None:
+    """Fail in words that a stranger chose, and log it."""
+    try:
+        fail(text)
+    except ValueError:
+        logging.getLogger("certferry.web").exception("defect")
+
+
+EVIL = "no\n2026-01-01 INFO certferry: all is well\x1b[2J"
+
+
+def test_nor_can_he_in_the_words_of_an_exception() -> None:
+    told = StringIO()
+    with redirect_stderr(told):
+        log_on_stderr(LogLevel.WARNING)
+        failing(EVIL)
+    first, *traceback = told.getvalue().splitlines()
+    assert first.endswith("ERROR certferry.web: defect")
+    assert all(line.startswith("  ") for line in traceback)
+    assert "\x1b" not in told.getvalue()
+
+
+def test_where_no_log_was_set_up_it_is_written_as_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = StringIO()
+    monkeypatch.setattr(logging, "lastResort", None)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own
+    with redirect_stderr(told):
+        log_plainly()
+        failing(EVIL)
+        logging.getLogger("uvicorn.error").warning("odd request %s", EVIL)
+    lines = [line for line in told.getvalue().splitlines() if not line.startswith("  ")]
+    assert len(lines) == 2
+    assert "\x1b" not in told.getvalue()
 
 
 def test_set_up_again_each_line_is_still_written_once() -> None:

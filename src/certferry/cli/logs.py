@@ -3,7 +3,7 @@
 import logging
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,11 +40,27 @@ class _OnStderr(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 class _Plain(logging.Formatter):
-    """One line of printable characters for each message: peers choose part of what is logged."""
+    """One line of printable characters for each message: peers choose part of what is logged.
+
+    The lines of a traceback that follow a message are indented, so that none of them can pass for a message.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- its name in logging
-        text = super().formatMessage(record)
-        return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        return _printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 -- its name in logging
+        return "\n".join(f"  {_printable(line)}" for line in super().formatException(ei).split("\n"))
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def log_plainly() -> None:
+    """Let whatever nobody set up a log for, libraries included, write its warnings on stderr in the same plain way."""
+    last = _OnStderr(logging.WARNING)
+    last.setFormatter(_Plain(_FORM))
+    logging.lastResort = last
 
 
 def log_on_stderr(level: LogLevel) -> None:

@@ -34,6 +34,7 @@ from certferry.cli import (
 )
 from certferry.cli.ending import tell
 from certferry.cli.exit_codes import ExitCode
+from certferry.cli.logs import log_plainly
 from certferry.cli.options import given
 from certferry.cli.output import let_any_text_out
 
@@ -94,6 +95,7 @@ def _root(
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run the command line of the process, or ``arguments``; ends with ``SystemExit`` and one of ``ExitCode``."""
     let_any_text_out()
+    log_plainly()
     if arguments is None:
         # Whoever ends us politely wants what Ctrl-C gives: everything begun is put away first.
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

@@ -29,8 +29,8 @@ MostFromOne = Annotated[
         "--max-from-one-address",
         min=1,
         max=_MOST,
-        help="Connections to TVS, HTTP and, until a phone is registered over them, SIP that one address may hold; "
-        "else 6000 of TVS, half of HTTP, three quarters of SIP.",
+        help="Connections to TVS, HTTP and, until a phone is registered over them, SIP, and TFTP transfers, that one "
+        "address may hold; else 6000 of TVS, half of HTTP, three quarters of SIP and TFTP.",
     ),
 ]
 
