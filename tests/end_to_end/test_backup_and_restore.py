@@ -24,6 +24,7 @@ from certferry.cluster.backup_file import BackupDamagedError, BackupForeignError
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.database import ClusterMovedError, Database, DatabaseOutdatedError
 from certferry.cluster.location import ClusterLocation
+from certferry.cluster.resets import ResetOutcome
 from certferry.cluster.rows import digest_of, every_table, tables_there
 from certferry.cluster.upgrading import migrate
 from certferry.cluster.values import Phone, Service, TrustChange
@@ -181,6 +182,31 @@ def test_every_row_arrives_and_the_audit_log_goes_on(cluster: Cluster, tmp_path:
         assert opened.identities() == cluster.identities()
         opened.add_phones([Phone(PHONE)])  # it goes on as any cluster does
         opened.undo(opened.history()[-1].id)
+
+
+def test_resets_that_nobody_had_taken_are_not_carried_out_days_later(cluster: Cluster, tmp_path: Path) -> None:
+    phones = {f"hand-{number}": f"SEP00000000000{number}" for number in range(3)}
+    cluster.resets.ask(phones, "ann")
+    (taken,) = cluster.resets.take("tokyo-pub", ["SEP000000000000"])
+    back_up(cluster.location, tmp_path / "file", NOW)
+    words = ["cluster", "restore", tmp_path / "file", "--to", tmp_path / "restored"]
+    told = certferry(*words, "--seal-key", cluster.location.key_file, "--json").json
+    assert told["resets_withdrawn"] == 2
+    with closing(Cluster.open(tmp_path / "restored")) as restored:
+        assert not restored.resets.any_open()
+        found = restored.resets.find(phones)
+        assert {request.outcome for request in found.values() if request.id != taken.id} == {ResetOutcome.ABSENT}
+        assert found[taken.id] == taken, "a node had it: nobody knows whether the phone was told"
+        assert json.loads(restored.audit_lines()[-1])["resets_withdrawn"] == 2
+    assert cluster.resets.open_count() == 2, "where it was backed up, they are to be done"
+
+
+def test_a_restore_says_which_resets_it_withdrew(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.resets.ask({"hand-1": "SEP000000000001"}, "ann")
+    back_up(cluster.location, tmp_path / "file", NOW)
+    words = ["cluster", "restore", tmp_path / "file", "--to", tmp_path / "restored"]
+    told = certferry(*words, "--seal-key", cluster.location.key_file)
+    assert "1 reset that no node had taken yet was withdrawn" in told.stdout
 
 
 def test_no_private_key_and_no_password_can_be_read_in_it(cluster: Cluster, tmp_path: Path) -> None:

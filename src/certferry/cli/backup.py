@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 from certferry.cli.options import ClusterOption, JsonOption, cluster_given, output
 from certferry.cli.output import Output
 from certferry.cli.passwords import first_line
-from certferry.cluster.backup import back_up
+from certferry.cluster.backup import Restored, back_up
 from certferry.cluster.backup import restore as restore_cluster
 from certferry.cluster.location import ClusterLocation
 from certferry.errors import UsageError
@@ -82,24 +83,37 @@ def restore(
     done = restore_cluster(file, target, _now(), passphrase=passphrase, key_file=seal_key)
     if done.audit_problem:
         out.warn(f"as it was when it was backed up: {done.audit_problem}")
+    out.data(_described(done, target), "\n".join(_told(done, target)))
+
+
+def _described(done: Restored, target: ClusterLocation) -> dict[str, object]:
+    return {
+        "cluster": done.header.name,
+        "to": target.text,
+        "key_file": str(target.key_file),
+        "made_at": done.header.made_at,
+        "rows": done.rows,
+        "schema": {"before": done.header.schema, "after": done.schema},
+        "resets_withdrawn": done.resets_withdrawn,
+        "audit_lines": done.audit_lines,
+        "audit_problem": done.audit_problem,
+    }
+
+
+def _told(done: Restored, target: ClusterLocation) -> Iterator[str]:
     rows, header = sum(done.rows.values()), done.header
-    out.data(
-        {
-            "cluster": header.name,
-            "to": target.text,
-            "key_file": str(target.key_file),
-            "made_at": header.made_at,
-            "rows": done.rows,
-            "schema": {"before": header.schema, "after": done.schema},
-            "audit_lines": done.audit_lines,
-            "audit_problem": done.audit_problem,
-        }
-    )
-    out.text(f"Restored {header.name} as it was at {header.made_at}: {rows} rows, all compared.")
+    yield f"Restored {header.name} as it was at {header.made_at}: {rows} rows, all compared."
     if not done.audit_problem:
-        out.text(f"The audit log's {done.audit_lines} lines hold together.")
-    out.text(f"Its key file: {target.key_file}. Every machine that uses the cluster needs it, mode 0600.")
-    out.text(f"See what its services need here: certferry config check --cluster {shlex.quote(target.text)}")
+        yield f"The audit log's {done.audit_lines} lines hold together."
+    if count := done.resets_withdrawn:
+        were = (
+            "1 reset that no node had taken yet was"
+            if count == 1
+            else f"{count} resets that no node had taken yet were"
+        )
+        yield f"{were} withdrawn, for they were asked before the backup. Ask again for those that are still due."
+    yield f"Its key file: {target.key_file}. Every machine that uses the cluster needs it, mode 0600."
+    yield f"See what its services need here: certferry config check --cluster {shlex.quote(target.text)}"
 
 
 def _given(file: Path | None) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, insert
 
 from certferry import __version__
-from certferry.cluster import audit, identities, schema
+from certferry.cluster import audit, identities, resets, schema
 from certferry.cluster.acting import actor
 from certferry.cluster.audit import AuditBrokenError
 from certferry.cluster.backup_file import (
@@ -104,11 +104,15 @@ def _write(reading: Connection, writer: BackupWriter) -> dict[str, tuple[int, st
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was restored, and how many lines the audit log has; ``schema`` is what it was upgraded to."""
+    """What was restored, and how many lines the audit log has; ``schema`` is what it was upgraded to.
+
+    ``resets_withdrawn`` counts phones that were to be reset when the backup was made: nobody expects it any more.
+    """
 
     header: BackupHeader
     rows: Mapping[str, int]
     schema: int
+    resets_withdrawn: int
     audit_lines: int
     audit_problem: str | None
 
@@ -177,9 +181,12 @@ def _restore(writing: Connection, seal: Seal, reader: BackupReader, now: datetim
     if before < after:
         migrate(writing, before)
         put_fact(writing, "schema", str(after))
+    withdrawn = resets.withdraw_all(writing, now)
     details = {"made": reader.header.made_at, "host": reader.header.host, "before": before, "after": after}
-    audit.append(writing, actor=actor(), action="restore-cluster", details=details, now=now)
-    return Restored(reader.header, rows, after, len(audit.read_lines(writing)), problem)
+    audit.append(
+        writing, actor=actor(), action="restore-cluster", details={**details, "resets_withdrawn": withdrawn}, now=now
+    )
+    return Restored(reader.header, rows, after, withdrawn, len(audit.read_lines(writing)), problem)
 
 
 def _load(writing: Connection, reader: BackupReader) -> dict[str, int]:

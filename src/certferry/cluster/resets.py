@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, exists, func, select, update
+from sqlalchemy import Connection, Row, exists, func, select, update
 
 from certferry.cluster import schema
 from certferry.cluster.database import Database, wake_nodes
@@ -125,6 +125,12 @@ class Resets:
         with self._database.read() as connection:
             row = connection.execute(select(version, exists().where(_OPEN))).one()
         return int(row[0] or 0), bool(row[1])
+
+
+def withdraw_all(connection: Connection, now: datetime) -> int:
+    """End as ``ABSENT`` whatever nobody has taken, and tell how many requests these were."""
+    gone = {"taken_at": stamp(now), "ended_at": stamp(now), "outcome": ResetOutcome.ABSENT.value}
+    return connection.execute(update(_TABLE).where(_OPEN).values(gone)).rowcount
 
 
 def _request(row: Row[Any]) -> ResetRequest:
