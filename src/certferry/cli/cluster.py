@@ -1,6 +1,7 @@
 """``certferry cluster``: create a cluster, see it, set its enterprise parameters and ports."""
 
 import shlex
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -74,32 +75,13 @@ def create(
 def show(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
     """Show a cluster: release, mode, nodes, parameters, groups, trust lists."""
     out = output(as_json)
-    opened = open_cluster(cluster)
-    described = _describe(opened)
+    described = _describe(open_cluster(cluster))
     out.data(described)
     release, mode, version = described["release"], described["security_mode"], described["version"]
     out.text(f"{described['name']}  release {release}  {mode}  change {version}")
-    out.text("")
-    rows = [
-        (n["name"], n["address"], ", ".join(n["roles"]), _ports(n["ports"]), described["served"].get(n["name"], "-"))
-        for n in described["nodes"]
-    ]
-    out.table(("node", "address", "roles", "ports", "serves change"), rows)
-    out.text("")
-    out.table(
-        ("enterprise parameter", "key", "value"),
-        [(PARAMETERS[k].title, k, v) for k, v in described["parameters"].items()],
-    )
-    out.text("")
-    out.table(
-        ("CallManager group", "members"), [(each["name"], ", ".join(each["members"])) for each in described["groups"]]
-    )
-    out.text("")
-    lists = [
-        (each["kind"], each["node"], each["records"], each["bytes"], each["signer"])
-        for each in described["trust_lists"]
-    ]
-    out.table(("trust list", "node", "records", "bytes", "signer"), lists)
+    for heads, rows in _tables(described):
+        out.text("")
+        out.table(heads, rows)
 
 
 @app.command("set")
@@ -142,6 +124,33 @@ def _set_port(opened: Cluster, key: str, value: str) -> None:
     if not dot or service not in tuple(Service) or not value.isdecimal() or not 0 < int(value) < 65536:  # noqa: PLR2004
         raise PortInvalidError(f"{key} {value} does not name a node, a service and a port")
     opened.set_port(opened.node(node).name, Service(service), int(value))
+
+
+def _tables(described: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], list[tuple[object, ...]]]]:
+    """Put what a cluster is into tables: the heads and the rows of each."""
+    served = described["served"]
+    yield (
+        ("node", "address", "roles", "ports", "serves change"),
+        [
+            (
+                node["name"],
+                node["address"],
+                ", ".join(node["roles"]),
+                _ports(node["ports"]),
+                served.get(node["name"], "-"),
+            )
+            for node in described["nodes"]
+        ],
+    )
+    yield (
+        ("enterprise parameter", "key", "value"),
+        [(PARAMETERS[key].title, key, value) for key, value in described["parameters"].items()],
+    )
+    groups = [(group["name"], ", ".join(group["members"])) for group in described["groups"]]
+    yield ("CallManager group", "members"), [*groups]
+    heads = ("node", "records", "bytes", "signer")
+    lists = [(each["kind"], *(each[head] for head in heads)) for each in described["trust_lists"]]
+    yield ("trust list", *heads), lists
 
 
 def _ports(ports: dict[str, int]) -> str:

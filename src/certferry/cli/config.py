@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -78,9 +79,7 @@ def check(
     ok = all(each.verdict != "fail" for each in checks)
     out.data({"ok": ok, "checks": list(map(_described, checks)), "cluster": location.text, "at": now})
     _print(out, [each for each in checks if not brief or each.verdict != "pass"])
-    counts = Counter(each.verdict for each in checks)
-    told = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
-    out.text(f"\n{location.text}: {'nothing fails' if ok else 'not ready'}. Checks: {told}")
+    out.text(f"\n{location.text}: {'nothing fails' if ok else 'not ready'}. Checks: {_counted(checks)}")
     if not ok:
         raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
@@ -88,6 +87,11 @@ def check(
 def _described(each: Check) -> dict[str, str]:
     told = {"id": each.id, "title": each.title, "verdict": each.verdict, "evidence": each.evidence}
     return {**told, "remedy": each.remedy}
+
+
+def _counted(checks: Iterable[Check]) -> str:
+    counts = Counter(each.verdict for each in checks)
+    return ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
 
 
 def _print(out: Output, shown: list[Check]) -> None:

@@ -150,6 +150,18 @@ async def _run(
 
 
 async def _live(residents: Residents, out: Output, *, until_eof: bool) -> None:
+    stopped = _listen_to_signals(residents, until_eof=until_eof)
+    phones = len(residents.phones)
+    out.data({"ready": True, "phones": phones}, f"{phones} phones are switched on.")
+    out.note("Stop with Ctrl-C or SIGTERM; SIGHUP is a power cut.")
+    await _run_until(stopped, residents)
+    out.note(f"{len(residents.registered)} of {phones} phones were registered; all are switched off now.")
+    if code := stopped.result():
+        raise typer.Exit(code)
+
+
+def _listen_to_signals(residents: Residents, *, until_eof: bool) -> "asyncio.Future[ExitCode]":
+    """Return what becomes the exit code once somebody ends the command."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[ExitCode] = loop.create_future()
     loop.add_signal_handler(signal.SIGTERM, _stop, stopped, ExitCode.DONE)
@@ -157,9 +169,11 @@ async def _live(residents: Residents, out: Output, *, until_eof: bool) -> None:
     loop.add_signal_handler(signal.SIGHUP, residents.reset)
     if until_eof:
         loop.add_reader(sys.stdin, _stop, stopped, ExitCode.DONE)
-    phones = len(residents.phones)
-    out.data({"ready": True, "phones": phones}, f"{phones} phones are switched on.")
-    out.note("Stop with Ctrl-C or SIGTERM; SIGHUP is a power cut.")
+    return stopped
+
+
+async def _run_until(stopped: "asyncio.Future[ExitCode]", residents: Residents) -> None:
+    """Keep the phones on; raises what ends them before anybody stopped them."""
     living = asyncio.ensure_future(residents.run())
     either: set[asyncio.Future[Any]] = {stopped, living}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -167,9 +181,6 @@ async def _live(residents: Residents, out: Output, *, until_eof: bool) -> None:
         await living
     living.cancel()
     await asyncio.gather(living, return_exceptions=True)
-    out.note(f"{len(residents.registered)} of {phones} phones were registered; all are switched off now.")
-    if code := stopped.result():
-        raise typer.Exit(code)
 
 
 def _stop(stopped: "asyncio.Future[ExitCode]", code: ExitCode) -> None:

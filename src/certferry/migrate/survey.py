@@ -58,27 +58,40 @@ def signers_of(side: SideView) -> tuple[Asked, ...]:
     return tuple(found.values())
 
 
-def _uses(side: SideView) -> Iterator[tuple[Signer, frozenset[Kind], str, bytes]]:
+_Use = tuple[Signer, frozenset[Kind], str, bytes]
+"""A signer, what a phone has to believe it for, where it was met, and its certificate."""
+
+
+def _uses(side: SideView) -> Iterator[_Use]:
     for node in side.alive:
         device = side.devices[0] if side.devices else None
         ctl = readable(node.trust_list(Kind.CTL, device))
         itl = readable(node.trust_list(Kind.ITL, device))
-        if ctl:
-            yield ctl.signer, frozenset({Kind.CTL}), f"signs the CTL of {node.endpoint}", _der(ctl, ctl.signer)
-        if itl:
-            covered = ctl is not None and _names(ctl, itl.signer, Kind.ITL, Kind.CTL)
-            needed = frozenset[Kind]() if covered else frozenset({Kind.ITL})
-            yield itl.signer, needed, f"signs the ITL of {node.endpoint}", _der(itl, itl.signer)
+        yield from _list_signers(node, ctl, itl)
         yield from _configuration_signers(node, side.devices, ctl, itl)
         for kind, known in ((Kind.CTL, ctl), (Kind.ITL, itl)):
-            for record in known.parsed.records_with_role(*_SIGNING) if known else ():
-                if record.certificate:
-                    yield Signer.of(record), frozenset(), f"named in the {kind} of {node.endpoint}", record.certificate
+            if known:
+                yield from _named_in(known, f"named in the {kind} of {node.endpoint}")
+
+
+def _list_signers(node: TftpNode, ctl: KnownList | None, itl: KnownList | None) -> Iterator[_Use]:
+    if ctl:
+        yield ctl.signer, frozenset({Kind.CTL}), f"signs the CTL of {node.endpoint}", _der(ctl, ctl.signer)
+    if itl:
+        covered = ctl is not None and _names(ctl, itl.signer, Kind.ITL, Kind.CTL)
+        needed = frozenset[Kind]() if covered else frozenset({Kind.ITL})
+        yield itl.signer, needed, f"signs the ITL of {node.endpoint}", _der(itl, itl.signer)
+
+
+def _named_in(known: KnownList, use: str) -> Iterator[_Use]:
+    for record in known.parsed.records_with_role(*_SIGNING):
+        if record.certificate:
+            yield Signer.of(record), frozenset(), use, record.certificate
 
 
 def _configuration_signers(
     node: TftpNode, devices: Iterable[str], ctl: KnownList | None, itl: KnownList | None
-) -> Iterator[tuple[Signer, frozenset[Kind], str, bytes]]:
+) -> Iterator[_Use]:
     for device in devices:
         data = node.data(f"{device}.cnf.xml{SUFFIX}")
         try:

@@ -1,6 +1,7 @@
 """Judging what only a cluster's own database tells: parameters, trust stores, replication. Without it: unknown."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from certferry.cluster.parameters import PARAMETERS, ROLLBACK
 from certferry.errors import MalformedError
@@ -117,14 +118,11 @@ def _capf(seen: Seen) -> Check:
 def _capf_certificates(seen: Seen) -> Iterator[Certificate]:
     if seen.source.inside:
         yield from (own.certificate for own in seen.source.inside.own(Purpose.CAPF))
-    for kind in (Kind.CTL, Kind.ITL):
-        for _, known in seen.source.lists(kind):
-            for record in known.parsed.records_with_role(Role.CAPF):
-                try:
-                    if record.certificate:
-                        yield record.parsed
-                except MalformedError:
-                    continue
+    lists = [known.parsed for kind in (Kind.CTL, Kind.ITL) for _, known in seen.source.lists(kind)]
+    for record in (record for each in lists for record in each.records_with_role(Role.CAPF)):
+        with suppress(MalformedError):
+            if record.certificate:
+                yield record.parsed
 
 
 def _displaced(seen: Seen) -> Check:

@@ -35,29 +35,31 @@ def tvs_checks(seen: Seen) -> Iterator[Check]:
 
 def _lists(seen: Seen) -> Iterator[Check]:
     """Judge the TVS list in each phone's present configuration (phone-trust 3.7)."""
-    named = {address[0] for address in seen.source.tvs_in_lists}
     for device in seen.source.devices:
-        title = f"The configuration of {device} names TVS nodes of the source"
-        members = seen.source.tvs_list(device)
-        if members is None:
-            remedy = "Check the device name; the source served no configuration for it."
-            yield judged("tvs.list", title, "unknown", "its configuration was not seen", remedy)
-            continue
-        remedy = (
-            "Put TVS nodes of the source into the phone's CallManager group (System > Cisco Unified CM Group), "
-            "then reset the phone while option 150 still names the source."
-        )
-        if not members:
-            yield judged("tvs.list", title, "fail", "its <TVS> block is empty: the phone asks nobody", remedy)
-            continue
-        strangers = [host for host, _ in members if named and host not in named]
-        evidence = ", ".join(address_text(member) for member in members)
-        if strangers:
-            evidence += f"; the ITL has no TVS record of {', '.join(strangers)}"
-        yield judged("tvs.list", title, "warn" if strangers else "pass", evidence, remedy)
+        yield _list_of(seen, device)
     if not seen.source.devices:
         remedy = "Run it with --device SEP<MAC>: the list is the phone's CallManager group."
         yield judged("tvs.list", "Phones know TVS nodes of the source", "unknown", "no device was named", remedy)
+
+
+def _list_of(seen: Seen, device: str) -> Check:
+    title = f"The configuration of {device} names TVS nodes of the source"
+    members = seen.source.tvs_list(device)
+    if members is None:
+        remedy = "Check the device name; the source served no configuration for it."
+        return judged("tvs.list", title, "unknown", "its configuration was not seen", remedy)
+    remedy = (
+        "Put TVS nodes of the source into the phone's CallManager group (System > Cisco Unified CM Group), "
+        "then reset the phone while option 150 still names the source."
+    )
+    if not members:
+        return judged("tvs.list", title, "fail", "its <TVS> block is empty: the phone asks nobody", remedy)
+    evidence = ", ".join(address_text(member) for member in members)
+    named = {host for host, _ in seen.source.tvs_in_lists}
+    strangers = [host for host, _ in members if named and host not in named]
+    if strangers:
+        evidence += f"; the ITL has no TVS record of {', '.join(strangers)}"
+    return judged("tvs.list", title, "warn" if strangers else "pass", evidence, remedy)
 
 
 def _reached(seen: Seen) -> Iterator[Check]:

@@ -56,14 +56,16 @@ def _address(text: str) -> tuple[str, int]:
 
 def _process_with(inode: str, proc: Path) -> int:
     """Find the process that has a socket, the one that was there first; 0 where none can be seen."""
-    wanted = f"socket:[{inode}]"
-    for folder in sorted((each for each in proc.iterdir() if each.name.isdecimal()), key=lambda each: int(each.name)):
-        with suppress(OSError):
-            for link in (folder / "fd").iterdir():
-                with suppress(OSError):  # closed meanwhile
-                    if str(link.readlink()) == wanted:
-                        return int(folder.name)
-    return 0
+    pids = sorted(int(folder.name) for folder in proc.iterdir() if folder.name.isdecimal())
+    return next((pid for pid in pids if f"socket:[{inode}]" in _opened_by(pid, proc)), 0)
+
+
+def _opened_by(pid: int, proc: Path) -> Iterator[str]:
+    """Tell what a process has open, as far as it can be seen and is not closed meanwhile."""
+    with suppress(OSError):
+        for link in (proc / str(pid) / "fd").iterdir():
+            with suppress(OSError):
+                yield str(link.readlink())
 
 
 def _command(pid: int, proc: Path) -> str:
