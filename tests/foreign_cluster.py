@@ -57,6 +57,13 @@ class ForeignCluster:
                 (self.folder / name).write_bytes(data or b"")
         (self.folder / f"{device}.cnf.xml.sgn").write_bytes(self._configuration(device, secure=secure))
 
+    def encrypt(self, device: str) -> None:
+        """Lay in place of the configuration the short one of a phone with *TFTP Encrypted Config*."""
+        signer, key = self._identity(Purpose.CALLMANAGER)
+        short = PhoneConfig(device, (), encrypted=True, full=False, cert_hash="0" * 32).encode()
+        data = sign_file(f"{device}.cnf.xml", short, signer, key, timestamp=WHEN)
+        (self.folder / f"{device}.cnf.xml.sgn").write_bytes(data)
+
     def _configuration(self, device: str, *, secure: bool) -> bytes:
         config = PhoneConfig(
             device,

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import md5
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,11 @@ from certferry.phone.limits import Limits
 from certferry.phone.outcome import Code, Step
 from certferry.serve.tls import server_context
 from certferry.wire.certificate import Certificate
+from certferry.wire.encrypted_file import encrypt_file
+from certferry.wire.phone_config import PhoneConfig
+from certferry.wire.signed_file import sign_file
 from conftest import MakeCertificate, x509_name
-from phone_clusters import PaperCluster
+from phone_clusters import WHEN, PaperCluster
 from phone_network import LiveCluster, live
 
 NAME = "SEP00AA11BB22CC"
@@ -253,3 +258,56 @@ async def unused_port() -> int:
     server.close()
     await server.wait_closed()
     return port
+
+
+# Encrypted configurations
+
+
+def encrypted_for(destination: LiveCluster, certificate: Certificate, *, cert_hash: str | None = None) -> None:
+    """Let the destination encrypt the phone's configuration for ``certificate``."""
+    whole = replace(PhoneConfig.parse(destination.xml(NAME)), encrypted=True)
+    told = md5(certificate.der, usedforsecurity=False).hexdigest() if cert_hash is None else cert_hash
+    short = PhoneConfig(NAME, (), encrypted=True, full=False, cert_hash=told)
+    signer, key, name = destination.paper.callmanager, destination.paper.key, f"{NAME}.cnf.xml"
+    closed = encrypt_file(
+        name, whole.encode(), signer, key, certificate, aes_key=bytes(16), iv=bytes(16), timestamp=WHEN
+    )
+    destination.files[f"{name}.sgn".lower()] = sign_file(name, short.encode(), signer, key, timestamp=WHEN)
+    destination.files[f"{name}.enc.sgn".lower()] = closed
+
+
+@pytest.mark.parametrize("over_http", [False, True], ids=["TFTP", "HTTP"])
+async def test_a_phone_opens_the_configuration_that_is_encrypted_for_its_certificate(
+    source: LiveCluster, destination: LiveCluster, lsc: tuple[Path, Path], *, over_http: bool
+) -> None:
+    encrypted_for(destination, Certificate.from_pem(lsc[0].read_bytes()))
+    port = destination.http.address[1] if over_http else None
+    device = Device(NAME, source.flash(NAME), lsc=lsc, http_port=port)
+    outcome = await device.boot([destination.tftp.address])
+    assert outcome.ok, outcome
+    assert device.statuses[-1] == f"{NAME}.cnf.xml.enc.sgn({'HTTP' if over_http else 'TFTP'})"
+    assert NAME in destination.sip.registrations
+    assert (await device.boot()).ok
+
+
+async def test_a_phone_for_which_it_is_not_encrypted_keeps_its_configuration(
+    source: LiveCluster, destination: LiveCluster, lsc: tuple[Path, Path], capf: Certificate
+) -> None:
+    encrypted_for(destination, capf)
+    device = Device(NAME, source.flash(NAME), lsc=lsc)
+    outcome = await device.boot([destination.tftp.address])
+    assert (outcome.step, outcome.code) == (Step.CONFIGURATION, Code.CONFIG_ENCRYPTED)
+    assert device.flash.config == source.flash(NAME).config
+
+
+@pytest.mark.parametrize("broken", ["no files", "no PEM"])
+async def test_a_phone_whose_key_cannot_be_read_says_that_it_has_no_certificate(
+    source: LiveCluster, destination: LiveCluster, capf: Certificate, tmp_path: Path, broken: str
+) -> None:
+    encrypted_for(destination, capf)
+    if broken == "no PEM":
+        (tmp_path / "lsc").write_text("nonsense")
+    device = Device(NAME, source.flash(NAME), lsc=(tmp_path / "lsc", tmp_path / "lsc"))
+    outcome = await device.boot([destination.tftp.address])
+    assert outcome.code is Code.CONFIG_ENCRYPTED
+    assert outcome.reason.endswith("no certificate of its own")

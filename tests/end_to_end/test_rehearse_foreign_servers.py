@@ -108,6 +108,27 @@ async def test_a_made_up_phone_is_judged_by_the_files_for_everybody(both: Both) 
     assert (phone.outcome, phone.step, phone.code) == ("unknown", "configuration", "rehearsal.made-up")
 
 
+async def test_a_configuration_that_only_the_phone_can_open_leaves_it_unknown(both: Both) -> None:
+    source, destination = both
+    for side in both:
+        side.serve_http()
+    source.serve_tvs(signers(destination.cluster))
+    destination.encrypt(DEVICE)
+    (phone,) = (await rehearsed(both, DEVICE, scheme="http://")).phones
+    assert (phone.outcome, phone.step, phone.code) == ("unknown", "configuration", "rehearsal.encrypted")
+
+
+async def test_of_a_short_configuration_at_the_source_the_tvs_is_assumed_from_the_itl(both: Both) -> None:
+    source, destination = both
+    for side in both:
+        side.serve_http()
+    source.serve_tvs(signers(destination.cluster))
+    destination.serve_call_control()
+    source.encrypt(DEVICE)
+    (phone,) = (await rehearsed(both, DEVICE, scheme="http://")).phones
+    assert (phone.outcome, phone.code) == ("unknown", "rehearsal.configuration-assumed"), phone.reason
+
+
 async def verified(both: Both) -> Verification:
     here, there = (Place.parse([side.address]) for side in both)
     phones = choose_phones(here, [DEVICE], None)

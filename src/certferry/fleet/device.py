@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from certferry.errors import Refusal
 from certferry.fleet import http, tftp
-from certferry.fleet.dial import CertificatePaths, HandshakeError, client_context, dial, lending_context
+from certferry.fleet.dial import (
+    CertificatePaths,
+    HandshakeError,
+    IdentityUnusableError,
+    client_context,
+    dial,
+    lending_context,
+)
+from certferry.fleet.own_identity import read_identity
 from certferry.fleet.sip import RegistrationReply, SipConnection
 from certferry.fleet.tvs import TvsCertificateUnknownError, TvsHandshakeError, TvsUnreachableError, ask
 from certferry.phone.boot import BootMachine
@@ -32,6 +40,7 @@ from certferry.phone.events import (
     TvsFailed,
 )
 from certferry.phone.flash import Flash
+from certferry.phone.identity import PhoneIdentity
 from certferry.phone.limits import DEFAULT_LIMITS, Limits
 from certferry.phone.outcome import Code, Journal, Outcome
 from certferry.phone.status import Status
@@ -76,10 +85,10 @@ class Standing:
 class Device:
     """A phone: its name, its flash, and how it reaches the network.
 
-    ``lsc`` are the paths of its own certificate and key; ``http_port`` makes it ask over HTTP before TFTP, as phones
-    of firmware 12.5 and later do; with ``rehearsal`` it only tries whether it could register. A broken trust list in
-    ``flash`` raises ``MalformedError`` here. After a boot, ``outcome``, ``journal``, ``statuses`` (what its screen
-    showed) and ``tvs_requests`` tell of that boot.
+    ``lsc`` are the paths of its own certificate and key, which also open an encrypted configuration; ``http_port``
+    makes it ask over HTTP before TFTP, as phones of firmware 12.5 and later do; with ``rehearsal`` it only tries
+    whether it could register. A broken trust list in ``flash`` raises ``MalformedError`` here. After a boot,
+    ``outcome``, ``journal``, ``statuses`` (what its screen showed) and ``tvs_requests`` tell of that boot.
 
     A phone that ``stays`` keeps the connection over which it registered, for ``expires`` seconds at a time: it is
     ``standing`` then, and ``on_request`` answers what the CallManager asks over it. Others register and hang up.
@@ -157,10 +166,17 @@ class Device:
         if tftp_servers is not None:
             self.tftp_servers = tuple(tftp_servers)
         self.statuses, self.tvs_requests, self._server = (), 0, 0
-        machine = BootMachine(self.name, self.flash, model=self.model, memory=self._memory, limits=self.limits)
+        machine = BootMachine(
+            self.name, self.flash, model=self.model, memory=self._memory, limits=self.limits, own=self._own
+        )
         outcome = await self._run(machine)
         self.flash, self.journal, self.outcome = machine.flash, machine.journal, outcome
         return outcome
+
+    def _own(self) -> PhoneIdentity | None:
+        with suppress(IdentityUnusableError):
+            return read_identity(self.lsc) if self.lsc else None
+        return None
 
     async def register_as_before(self) -> str | None:
         """Register with a CallManager of the configuration in flash; return why not, or None when one took it."""
