@@ -56,13 +56,17 @@ def _is_option(parameter: Any) -> bool:
 
 
 def _argument_word(parameter: Any) -> str:
-    word = parameter.metavar.strip("[]") if parameter.metavar else parameter.name.upper()
+    word = _without_brackets(parameter.metavar) if parameter.metavar else parameter.name.upper()
     word = f"{word}..." if parameter.nargs == -1 else word
     return word if parameter.required else f"[{word}]"
 
 
+def _without_brackets(word: str) -> str:
+    return word[1:-1] if word.startswith("[") and word.endswith("]") else word
+
+
 def _argument_row(parameter: Any) -> tuple[str, str, str]:
-    return code(_argument_word(parameter).strip("[]")), _meaning(parameter), _default(parameter)
+    return code(_without_brackets(_argument_word(parameter))), _meaning(parameter), _default(parameter)
 
 
 def _option_row(parameter: Any) -> tuple[str, str, str]:
