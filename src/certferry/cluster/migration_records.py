@@ -1,7 +1,8 @@
 """A migration, its phones and what happened in it: as values, and as rows of the database."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -9,15 +10,28 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from certferry.errors import Refusal
+
+
+class MigrationRowError(Refusal):
+    """What the database says of a migration is nothing that this certferry writes."""
+
+    code = "cluster.migration-row"
+    remedy = "Go on with the release of certferry that wrote it; if none did, restore a backup or plan the phones anew."
+
 
 class State(StrEnum):
-    """How far a migration is. ``RUNNING`` without a living runner was broken off: resume it, or cancel it."""
+    """How far a migration is. ``RUNNING`` without a living runner was broken off: resume it, or cancel it.
+
+    ``UNKNOWN`` is what a later release, or no release at all, wrote down; nothing can be done with it but look.
+    """
 
     PLANNED = "planned"
     RUNNING = "running"
     PAUSED = "paused"
     DONE = "done"
     CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
 
 
 class Wanted(StrEnum):
@@ -151,37 +165,53 @@ def row_of_phone(phone: MigrationPhone) -> dict[str, Any]:
 
 
 def migration_of(row: Row[Any]) -> Migration:
-    """Read a migration's row."""
-    return Migration(
-        row.id,
-        datetime.fromisoformat(row.created_at),
-        row.actor,
-        row.destination,
-        json.loads(row.plan),
-        State(row.state),
-        Wanted(row.wanted),
-        row.reason,
-        row.runner,
-        _moment(row.runner_until),
-    )
+    """Read a migration's row, also one in an unknown state; raises ``MigrationRowError``."""
+    with _naming(f"migration {row.id}"):
+        state, wanted, reason = _stands(row)
+        return Migration(
+            row.id,
+            datetime.fromisoformat(row.created_at),
+            row.actor,
+            row.destination,
+            json.loads(row.plan),
+            state,
+            wanted,
+            reason,
+            row.runner,
+            _moment(row.runner_until),
+        )
 
 
 def phone_of(row: Row[Any]) -> MigrationPhone:
-    """Read a phone's row."""
-    return MigrationPhone(
-        row.device,
-        row.wave,
-        PhoneState(row.state),
-        _moment(row.reset_at),
-        _moment(row.ended_at),
-        row.code,
-        row.reason,
-    )
+    """Read a phone's row; raises ``MigrationRowError``."""
+    if row.state not in tuple(PhoneState):
+        sentence = f"phone {row.device} of migration {row.migration} is in state {row.state!r}, which is unknown here"
+        raise MigrationRowError(sentence)
+    with _naming(f"phone {row.device} of migration {row.migration}"):
+        state, reset_at, ended_at = PhoneState(row.state), _moment(row.reset_at), _moment(row.ended_at)
+        return MigrationPhone(row.device, row.wave, state, reset_at, ended_at, row.code, row.reason)
 
 
 def event_of(row: Row[Any]) -> Event:
-    """Read an event's row."""
-    return Event(row.kind, datetime.fromisoformat(row.at), json.loads(row.details), row.position)
+    """Read an event's row; raises ``MigrationRowError``."""
+    with _naming(f"event {row.position} of migration {row.migration}"):
+        return Event(row.kind, datetime.fromisoformat(row.at), json.loads(row.details), row.position)
+
+
+def _stands(row: Row[Any]) -> tuple[State, Wanted, str]:
+    """Tell a migration's state, what is wanted of it, and the reason; of what is unknown, what it is."""
+    for what, known, text in (("state", State, row.state), ("wish", Wanted, row.wanted)):
+        if text not in tuple(known):
+            return State.UNKNOWN, Wanted.PAUSE, f"its {what} is {text!r}, which is unknown here"
+    return State(row.state), Wanted(row.wanted), row.reason
+
+
+@contextmanager
+def _naming(whose: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:  # no moment, or no JSON
+        raise MigrationRowError(f"{whose} cannot be read: {error}") from error
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -21,6 +21,7 @@ from certferry.cluster.migration_records import (
     Lease,
     Migration,
     MigrationPhone,
+    MigrationRowError,
     PhoneState,
     Progress,
     State,
@@ -44,6 +45,7 @@ __all__ = [
     "MigrationLockedError",
     "MigrationOverlapError",
     "MigrationPhone",
+    "MigrationRowError",
     "MigrationStateError",
     "MigrationUnknownError",
     "Migrations",
@@ -134,9 +136,18 @@ class Migrations:
         asked = select(*columns, func.count()).where(_PHONE.c.migration == identifier).group_by(*columns)
         found: dict[int, dict[PhoneState, int]] = {}
         with self._database.read() as connection:
-            for wave, state, number in connection.execute(asked.order_by(_PHONE.c.wave)):
+            for wave, state, number in connection.execute(asked.order_by(_PHONE.c.wave)).all():
+                if state not in tuple(PhoneState):
+                    _refuse_unreadable(connection, identifier)
                 found.setdefault(wave, {})[PhoneState(state)] = number
         return found
+
+    def unended(self, identifier: str) -> tuple[str, ...]:
+        """The devices of a migration that have neither moved nor failed, as far as is known."""
+        ended = [state.value for state in PhoneState if state.has_ended]
+        asked = select(_PHONE.c.device).where(_PHONE.c.migration == identifier, _PHONE.c.state.not_in(ended))
+        with self._database.read() as connection:
+            return tuple(connection.scalars(asked.order_by(_PHONE.c.wave, _PHONE.c.device)))
 
     def events(self, identifier: str, after: int = 0) -> tuple[Event, ...]:
         """What happened, in order; with ``after`` what came behind the event at that position."""
@@ -148,6 +159,7 @@ class Migrations:
         """Say what the runner shall do; it does so at its next turn."""
         with self._database.write() as connection:
             found = _read(connection, identifier)
+            _refuse_unknown(found)
             connection.execute(_update(found).values(wanted=wanted.value))
             self._audit(connection, found, f"{wanted.value}-migration", {})
             return _read(connection, identifier)
@@ -198,6 +210,7 @@ class Migrations:
             if found.runner != lease.runner:
                 _refuse_steered(found, now, is_gone)
             _refuse_state(found, states)
+            _refuse_unreadable(connection, identifier)
             _refuse_overlap(connection, identifier)
             row = {"state": State.RUNNING.value, "wanted": Wanted.RUN.value, "reason": ""}
             connection.execute(_update(found).values(**row, **row_of_lease(lease)))
@@ -248,6 +261,7 @@ def _read(connection: Connection, identifier: str) -> Migration:
 
 def _held(connection: Connection, identifier: str, runner: str) -> Migration:
     found = _read(connection, identifier)
+    _refuse_unknown(found)
     if found.runner != runner:
         raise locked(found)
     return found
@@ -265,7 +279,21 @@ def _refuse_steered(found: Migration, now: datetime, is_gone: Callable[[str], bo
         raise locked(found)
 
 
+def _refuse_unknown(found: Migration) -> None:
+    if found.state is State.UNKNOWN:
+        raise MigrationRowError(f"migration {found.id}: {found.reason}")
+
+
+def _refuse_unreadable(connection: Connection, identifier: str) -> None:
+    """Raise ``MigrationRowError`` when a phone is in an unknown state: what is done would pass it over."""
+    known = [state.value for state in PhoneState]
+    strange = select(_PHONE).where(_PHONE.c.migration == identifier, _PHONE.c.state.not_in(known))
+    for row in connection.execute(strange.order_by(_PHONE.c.device).limit(1)):
+        phone_of(row)
+
+
 def _refuse_state(found: Migration, states: Collection[State]) -> None:
+    _refuse_unknown(found)
     if found.state not in states:
         raise MigrationStateError(f"migration {found.id} is {found.state}")
 

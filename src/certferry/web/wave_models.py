@@ -10,7 +10,7 @@ from certferry.web.models import Name, Shape, Text
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Threshold = Annotated[str, Field(pattern="^([1-9][0-9]{0,5}|([1-9][0-9]?|100)%)$", description="3, or 5% of a wave.")]
 PhoneStateText = Literal["waiting", "reset", "uncertain", "moved", "failed"]
-StateText = Literal["planned", "running", "paused", "done", "cancelled"]
+StateText = Literal["planned", "running", "paused", "done", "cancelled", "unknown"]
 
 
 class RulesShape(Shape):

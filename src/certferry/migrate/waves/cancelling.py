@@ -16,6 +16,5 @@ def cancel(source: Cluster, identifier: str, reason: str, now: datetime) -> Migr
     """
     found = source.migrations.cancel(identifier, reason, now, is_gone=lease.is_gone)
     # One whose runner was killed may have asked for resets, written down or not.
-    left = [phone.device for phone in source.migrations.phones(identifier) if not phone.state.has_ended]
-    source.resets.withdraw([reset_id(identifier, device) for device in left])
+    source.resets.withdraw([reset_id(identifier, device) for device in source.migrations.unended(identifier)])
     return found
