@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -68,6 +69,16 @@ def certferry_process(*arguments: object, env: dict[str, str] | None = None, **o
     settings: dict[str, Any] = {"stdin": subprocess.DEVNULL, "timeout": 60, "encoding": "utf-8"} | options
     done = subprocess.run(words, capture_output=True, check=False, env={**os.environ, **(env or {})}, **settings)
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def heed_ctrl_c() -> None:
+    """Begin a process (``preexec_fn``) as a terminal begins it, whatever these tests inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def ignore_ctrl_c() -> None:
+    """Begin a process (``preexec_fn``) as a shell begins what runs in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _text(stream: io.TextIOWrapper) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +18,7 @@ from certferry.lab.lab import Lab, tftp_servers
 from certferry.lab.pair import import_all
 from certferry.migrate.waves.judging import Seen, has_moved
 from certferry.phone.flash import Flash
-from command_line import Ended, certferry
+from command_line import Ended, certferry, heed_ctrl_c
 
 PATIENCE = Patience(first=0.05, longest=0.3, goodbye=2)
 
@@ -123,13 +122,8 @@ async def begin(*arguments: object) -> asyncio.subprocess.Process:
     """Start a command as a process."""
     words = [sys.executable, "-m", "certferry", *map(str, arguments)]
     pipe = asyncio.subprocess.PIPE
-    # Where the tests run in the background of a shell, SIGINT is ignored, and a process would inherit that.
     return await asyncio.create_subprocess_exec(
-        *words,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=pipe,
-        stderr=pipe,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        *words, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, preexec_fn=heed_ctrl_c
     )
 
 

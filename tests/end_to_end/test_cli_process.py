@@ -8,6 +8,7 @@ import signal
 import subprocess
 import termios
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +16,16 @@ import pytest
 
 from certferry.lab.keys import PooledKeys
 from certferry.trust.purpose import Purpose
-from command_line import COMMAND, Background, certferry, certferry_process, loopback_cluster, wait_until
+from command_line import (
+    COMMAND,
+    Background,
+    certferry,
+    certferry_process,
+    heed_ctrl_c,
+    ignore_ctrl_c,
+    loopback_cluster,
+    wait_until,
+)
 from sftp_servers import lab_sftp
 
 CTRL_C = b"\x03"
@@ -82,13 +92,20 @@ def test_a_reader_that_goes_away_is_no_failure(cluster: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "begin"),
+    [(signal.SIGINT, heed_ctrl_c), (signal.SIGTERM, heed_ctrl_c), (signal.SIGTERM, ignore_ctrl_c)],
+    ids=["Ctrl-C", "SIGTERM", "SIGTERM in the background of a shell"],
+)
 def test_an_interrupted_command_ends_with_130_and_puts_everything_away(
-    number: signal.Signals, cluster: Path, tmp_path: Path
+    number: signal.Signals, begin: Callable[[], None], tmp_path: Path
 ) -> None:
     words = [*COMMAND, "demo", "--phones", "1", "--nodes", "1", "--non-secure", "--json"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+        preexec_fn=begin,  # noqa: PLW1509 -- so that the command begins as a shell would begin it
+    ) as process:
         assert process.stderr is not None
         while b"Two clusters" not in (line := process.stderr.readline()):
             assert line
@@ -113,7 +130,7 @@ def on_terminal(*words: object, answer: bytes = b"", env: dict[str, str] | None 
     command = [*COMMAND, *map(str, words)]
     with subprocess.Popen(
         command, stdin=child, stdout=child, stderr=child, env=environment, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 -- so that Ctrl-C reaches the command
+        preexec_fn=_take_terminal,  # noqa: PLW1509 -- so that Ctrl-C reaches the command
     ) as process:  # fmt: skip
         os.close(child)
         overdue = threading.Timer(60, process.kill)
@@ -129,6 +146,11 @@ def on_terminal(*words: object, answer: bytes = b"", env: dict[str, str] | None 
         overdue.cancel()
     os.close(parent)
     return process.returncode, seen
+
+
+def _take_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    heed_ctrl_c()
 
 
 def press(terminal: int, keys: bytes) -> None:

@@ -97,8 +97,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     let_any_text_out()
     log_plainly()
     if arguments is None:
-        # Whoever ends us politely wants what Ctrl-C gives: everything begun is put away first.
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, _interrupt)
         arguments = sys.argv[1:]
     try:
         sys.exit(_outcome(arguments or ["--help"]))
@@ -106,6 +105,16 @@ def run(arguments: Sequence[str] | None = None) -> None:
         # The reader of our output went away (certferry ... | head): nothing is wrong, nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.DONE)
+
+
+def _interrupt(*_: object) -> None:
+    """Give whoever ends us politely what Ctrl-C gives, everything begun is put away first; also where it is ignored.
+
+    A shell lets what it runs in the background ignore Ctrl-C.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def _outcome(arguments: Sequence[str]) -> int:
