@@ -187,3 +187,28 @@ async def test_a_user_is_removed_after_a_question_but_not_the_last_operator(site
         assert "last operator" in (await reader.open("/settings/users/ann/delete")).text
         assert (await reader.open("/settings/users/nobody/delete")).status == 404
     assert [user.name for user in site.cluster.accounts.users()] == ["ann"]
+
+
+# --- what FastAPI and Starlette find wrong
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/security/bulk/explode", "/security/certificate/regenerate/NONSENSE/pub", "/security/trust-lists/XTL/pub"],
+)
+async def test_an_address_that_names_nothing_is_no_page_in_the_readers_language(site: Site, path: str) -> None:
+    async with reading(site, language="ja") as ann:
+        drawn = await ann.open(path)
+    assert drawn.status == 404
+    assert "web.no-such-page" in drawn.text
+    assert "Input should be" not in drawn.text
+
+
+async def test_a_form_that_cannot_be_read_is_told_in_the_readers_language_with_the_details_as_they_are(
+    site: Site,
+) -> None:
+    async with reading(site, language="ja") as ann:
+        headers = {"content-type": "multipart/form-data"}
+        drawn = read(await ann.client.post("/settings/parameters", content=b"x", headers=headers))
+    assert drawn.status in (400, 422)
+    assert "入力内容に誤りがあります: Missing boundary in multipart." in drawn.text

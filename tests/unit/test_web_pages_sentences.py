@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import certferry
-from certferry.web.pages.sentences import tell
+from certferry.errors import Refusal
+from certferry.web.pages.sentences import Told, tell
 from product import every_refusal
 
 SOURCE = Path(certferry.__file__).parent
@@ -169,13 +170,18 @@ class Reading:
 
 def refused(path: Path) -> Iterator[str]:
     """The sentences of the refusals that a file makes."""
+    return (text for _, text in calls(path))
+
+
+def calls(path: Path) -> Iterator[tuple[str, str]]:
+    """The refusals that a file makes, by their class, with what each may say."""
     of = module(path)
     outer = [node for node in ast.walk(of.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     for function in outer:
         reading = Reading(of, function)
         for node in ast.walk(function):
             if isinstance(node, ast.Call) and node.args and _called(node.func) in REFUSALS:
-                yield from reading.texts(node.args[0])
+                yield from ((_called(node.func), text) for text in reading.texts(node.args[0]))
 
 
 def _called(function: ast.expr) -> str:
@@ -225,6 +231,19 @@ def is_sentence(text: str) -> bool:
     return " " in text.strip() and len(words) > 1 and text not in NOT_SENTENCES
 
 
+def quoting() -> list[str]:
+    """The codes of refusals that have no words of their own, only those of a system, a driver or a server."""
+    codes: dict[str, set[str]] = {}
+    for refusal in every_refusal():
+        codes.setdefault(refusal.__name__, set()).add(refusal.code)
+    files = sorted(path for area in REFUSING for path in (SOURCE / area).rglob("*.py"))
+    found: set[str] = set()
+    for path in files:
+        for name, text in calls(path) if module(path).name not in COMMAND_LINE_ONLY else ():
+            found |= codes[name] if not is_sentence(text) else set()
+    return sorted(found - {Refusal.code})  # what a job was refused is told again by its own code
+
+
 def test_there_are_many_sentences() -> None:
     assert len(sentences()) > 350
 
@@ -239,6 +258,22 @@ def test_every_sentence_is_told_in_japanese(sentence: str) -> None:
     assert JAPANESE.search(told)
     assert not UNTOLD.search(COMMANDS.sub("", told))
     assert tell(sentence, "en") == sentence
+
+
+@pytest.mark.parametrize("code", quoting())
+def test_what_only_quotes_has_a_japanese_sentence_around_it(code: str) -> None:
+    refusal = Refusal("something:7: [SSL: UNKNOWN] unheard of (_ssl.c:1)")
+    told = Told.of(refusal, "ja", code)
+    assert JAPANESE.search(told.sentence)
+    assert told.sentence.endswith(refusal.sentence)
+    assert told.sentence != Told.of(refusal, "ja", "no.such-code").sentence
+    assert Told.of(refusal, "en", code).sentence == refusal.sentence
+
+
+def test_a_sentence_that_has_a_translation_stands_alone() -> None:
+    told = Told.of(Refusal("192.0.2.7:22: Connection refused"), "ja", "bulk.unreachable")
+    assert told.sentence.startswith("192.0.2.7:22: ")
+    assert JAPANESE.search(told.sentence)
 
 
 def test_names_stand_in_the_japanese_sentence_as_they_are() -> None:

@@ -135,7 +135,7 @@ def answer_defect(request: Request, error: Exception) -> Response:
 
 def answer(request: Request, refusal: Refusal, headers: Mapping[str, str] | None = None) -> Response:
     """Answer in JSON below /api, else with the pages' own page, or the login page where somebody has to log in."""
-    if not request.url.path.startswith(API) and hasattr(request.app.state, "refusal_page"):
+    if not _is_api(request) and hasattr(request.app.state, "refusal_page"):
         try:
             return _page(request, refusal)
         except Exception:
@@ -162,8 +162,18 @@ async def _on_refusal(request: Request, error: Exception) -> Response:
     return answer(request, error)
 
 
+def _is_api(request: Request) -> bool:
+    return request.url.path.startswith(API)
+
+
+def _nothing_here(request: Request) -> PageUnknownError:
+    return PageUnknownError(f"{request.method} {request.url.path}: there is nothing here")
+
+
 async def _on_bad_input(request: Request, error: Exception) -> Response:
     faults: Sequence[Any] = error.errors() if isinstance(error, RequestValidationError) else ()
+    if faults and not _is_api(request) and all(fault["loc"][0] == "path" for fault in faults):
+        return answer(request, _nothing_here(request))
     fields = {".".join(map(str, fault["loc"][1:])) or str(fault["loc"][0]): str(fault["msg"]) for fault in faults}
     told = "; ".join(f"{field}: {message}" for field, message in fields.items())
     return answer(request, InputError(told or "the request cannot be read", fields))
@@ -172,9 +182,9 @@ async def _on_bad_input(request: Request, error: Exception) -> Response:
 async def _on_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    what = f"{request.method} {request.url.path}"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return answer(request, MethodError(f"{what}: not with this method"), error.headers)
+        refusal = MethodError(f"{request.method} {request.url.path}: not with this method")
+        return answer(request, refusal, error.headers)
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return answer(request, PageUnknownError(f"{what}: there is nothing here"), error.headers)
+        return answer(request, _nothing_here(request), error.headers)
     return answer(request, InputError(str(error.detail), {}), error.headers)

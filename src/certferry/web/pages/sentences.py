@@ -49,7 +49,10 @@ class Told:
     def of(cls, refusal: Refusal, language: Language, code: str = "") -> "Told":
         """Tell ``refusal`` in ``language``."""
         code = code or refusal.code
-        return cls(tell(refusal.sentence, language), code, remedy_of(code, refusal.remedy, language))
+        sentence = tell(refusal.sentence, language)
+        if language != "en" and sentence == refusal.sentence:
+            sentence = _quoted(sentence, code)
+        return cls(sentence, code, remedy_of(code, refusal.remedy, language))
 
 
 def tell(sentence: str, language: Language) -> str:
@@ -64,6 +67,12 @@ def remedy_of(code: str, remedy: str, language: Language) -> str:
     if language == "en":
         return remedy
     return _table("sentences")["remedies"].get(code) or _table("remedies").get(code) or tell(remedy, language)
+
+
+def _quoted(sentence: str, code: str) -> str:
+    """Say around a quotation of a driver, OpenSSL or a server what it is about; the quotation stands as it is."""
+    frames = _table("quoted")
+    return str(frames.get(code, frames["otherwise"])).replace("{quote}", sentence)
 
 
 def tell_side(value: str, language: Language) -> str:
