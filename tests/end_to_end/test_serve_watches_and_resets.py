@@ -28,7 +28,7 @@ from certferry.wire.phone_alarm import DeviceTLInfo
 from certferry.wire.sip import SipMessage
 from certferry.wire.sip_requests import Notify
 from certferry.wire.tvs import CertificateQueryRequest
-from command_line import COMMAND, loopback_cluster
+from command_line import COMMAND, certferry_process, loopback_cluster
 
 PHONE, SECURE, STRANGER = "SEP001B54AABBC1", "SEP001B54AABBC2", "SEP00000000000F"
 PATIENCE = 60
@@ -184,6 +184,16 @@ async def test_a_reset_asked_by_another_process_twice_reaches_the_phone_once(fol
             request = cluster.resets.find(["r1"])["r1"]
             assert (request.node, request.asked_by) == ("source-pub", "wave 1")
             await until(lambda: Step.RESET in cluster.sightings.of([PHONE]).get(PHONE, {}))
+
+
+async def test_phones_are_reset_by_hand_from_the_command_line(folder: Path, cluster: Cluster) -> None:
+    with serving(folder):
+        async with registered(cluster) as phone:
+            words = ["phone", "reset", PHONE, SECURE, "--wait", "2", "--json", "--cluster", folder]
+            ended = await asyncio.to_thread(certferry_process, *words)
+            assert len(phone.told) == 1
+    assert (ended.code, ended.json["reset"]) == (5, 1)
+    assert [each["outcome"] for each in ended.json["phones"]] == ["done", "absent"]
 
 
 ASK_AND_DIE = """

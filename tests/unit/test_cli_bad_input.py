@@ -14,7 +14,7 @@ CODES = {0, 1, 2, 3, 4, 5, 6}
 NOUNS = {
     "cluster": ["create", "show", "set"],
     "cert": ["list", "show", "regenerate", "csr", "upload", "delete", "download"],
-    "phone": ["add", "list", "remove", "import"],
+    "phone": ["add", "list", "remove", "import", "reset"],
     "bulk": ["sftp", "export", "list", "consolidate", "import", "undo", "history", "remove-cluster"],
     "trustlist": ["show", "verify"],
     "tvs": ["ask"],

@@ -1,14 +1,22 @@
 """``certferry phone``: the phones a cluster knows."""
 
+import asyncio
 from pathlib import Path
+from secrets import token_hex
 from typing import Annotated, Any
 
 import typer
 
+from certferry.cli.exit_codes import ExitCode
 from certferry.cli.files import read_text
 from certferry.cli.options import ClusterOption, JsonOption, open_cluster, output
+from certferry.cli.progress import progress_bars
+from certferry.cluster.acting import actor
+from certferry.cluster.hand_resets import reset_by_hand
 from certferry.cluster.phones import DEFAULT_GROUP, device_name, parse_csv
 from certferry.cluster.values import DEFAULT_MODEL, Phone
+
+WAIT_SECONDS = 10.0
 
 app = typer.Typer(help="The phones a cluster knows.")
 
@@ -60,6 +68,38 @@ def remove(
     names = [device_name(text) for text in device]
     open_cluster(cluster).remove_phones(names)
     output(as_json).data({"removed": names}, f"Removed {len(names)} phones.")
+
+
+@app.command()
+def reset(
+    device: Annotated[list[str], typer.Argument(help="SEP<MAC> or a MAC address; several are taken.")],
+    wait: Annotated[
+        float, typer.Option(min=0, max=3600, help="Seconds without news after which a phone counts as absent.")
+    ] = WAIT_SECONDS,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Have registered phones reset, each once, and wait until it is known of each whether it does.
+
+    Exit 0 when all reset, 5 when some do, 1 when none does. What no node takes is withdrawn, also by Ctrl-C.
+    """
+    out, opened = output(as_json), open_cluster(cluster)
+    with progress_bars(out) as report:
+        coming = reset_by_hand(
+            opened.resets,
+            f"hand-{token_hex(8)}",
+            device,
+            actor(),
+            wait=wait,
+            progress=lambda done, total: report("reset", done, total),
+        )
+        ended = asyncio.run(coming)
+    done = sum(each.done for each in ended)
+    told = [{"device": each.device, "outcome": each.word, "node": each.node} for each in ended]
+    out.data({"ok": done == len(ended), "reset": done, "phones": told})
+    out.table(("device", "outcome", ""), [(each.device, each.word, each.sentence) for each in ended])
+    if done < len(ended):
+        raise typer.Exit(ExitCode.PARTLY_DONE if done else ExitCode.FAILED)
 
 
 def _add(phones: list[Phone], cluster: str | None, *, as_json: bool) -> None:

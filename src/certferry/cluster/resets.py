@@ -4,7 +4,7 @@ A phone is told at most once for each request, whoever is killed whenever: a nod
 and only then tells the phone. What a node took and never ended stays taken, and nobody tells it again.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, exists, func, select, update
 
-from certferry.cluster import schema
+from certferry.cluster import audit, schema
 from certferry.cluster.database import Database, wake_nodes
+from certferry.cluster.phones import PhoneUnknownError, device_name
 from certferry.cluster.sightings import chunks, stamp
 from certferry.cluster.upserting import upsert
 
@@ -53,15 +54,33 @@ class Resets:
 
     def ask(self, devices: Mapping[str, str], by: str) -> None:
         """Ask for resets, ``{id: device}``. A request that is there already stays as it is, however far it got."""
+        if devices:
+            with self._database.write() as connection:
+                self._ask(connection, devices, by)
+
+    def ask_by_hand(self, identifier: str, devices: Sequence[str], by: str) -> tuple[str, ...]:
+        """Ask for resets in ``by``'s name, which the audit log keeps; return the requests' ids.
+
+        The same ``identifier`` asks once. Raises ``PhoneUnknownError``, and asks for none then.
+        """
+        asked = {f"{identifier}-{device}": device for device in map(device_name, devices)}
+        with self._database.write() as connection:
+            _must_be_known(connection, asked.values())
+            known = connection.scalars(select(_TABLE.c.id).where(_TABLE.c.id == next(iter(asked), ""))).all()
+            if asked and not known:
+                self._ask(connection, asked, by)
+                details = {"devices": list(asked.values())}
+                audit.append(connection, actor=by, action="reset-phones", details=details, now=self._clock())
+        return tuple(asked)
+
+    def _ask(self, connection: Connection, devices: Mapping[str, str], by: str) -> None:
         now = stamp(self._clock())
         rows = [
             {"id": identifier, "device": device, "asked_at": now, "asked_by": by, "node": "", "outcome": ""}
             for identifier, device in sorted(devices.items())
         ]
-        if rows:
-            with self._database.write() as connection:
-                upsert(connection, _TABLE, rows, keys=["id"])
-                wake_nodes(connection)
+        upsert(connection, _TABLE, rows, keys=["id"])
+        wake_nodes(connection)
 
     def take(self, node: str, devices: Collection[str], limit: int | None = None) -> tuple[ResetRequest, ...]:
         """Claim what is open for ``devices``, the oldest first: what is returned here, nobody else ever gets."""
@@ -125,6 +144,14 @@ class Resets:
         with self._database.read() as connection:
             row = connection.execute(select(version, exists().where(_OPEN))).one()
         return int(row[0] or 0), bool(row[1])
+
+
+def _must_be_known(connection: Connection, devices: Iterable[str]) -> None:
+    table = schema.phone
+    for chunk in chunks(devices):
+        known = set(connection.scalars(select(table.c.device).where(table.c.device.in_(chunk))))
+        if strange := next((device for device in chunk if device not in known), None):
+            raise PhoneUnknownError(f"the cluster knows no phone {strange}")
 
 
 def withdraw_all(connection: Connection, now: datetime) -> int:
