@@ -5,6 +5,7 @@ rest of one that began (its head, its body), and a client that takes no more of 
 """
 
 import asyncio
+from collections.abc import Callable
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -23,6 +24,8 @@ class PatientProtocol(H11Protocol):
     head_seconds = HEAD_SECONDS
     body_seconds = BODY_SECONDS
     take_seconds = TAKE_SECONDS
+    gone: Callable[[], None] | None = None
+    """Told when the connection has ended."""
     _awaited: object = None
     _due: asyncio.TimerHandle | None = None
     _taken: asyncio.TimerHandle | None = None
@@ -47,6 +50,8 @@ class PatientProtocol(H11Protocol):
         self._await(None)
         self._cancel_taking()
         super().connection_lost(exc)
+        if self.gone is not None:
+            self.gone()
 
     def pause_writing(self) -> None:
         """Wait for the client to take what was sent."""

@@ -19,14 +19,15 @@ from starlette.types import ASGIApp
 from certferry.cluster.cluster import Cluster
 from certferry.errors import Refusal, UsageError
 from certferry.serve.inherited import inherited_sockets
+from certferry.serve.listener import allow_files
 from certferry.serve.tls import server_context
 from certferry.trust.purpose import Purpose
+from certferry.web.door import MOST_CONNECTIONS, Door
 from certferry.web.patience import PatientProtocol
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Browsers need nothing older; TVS and the phones' file service have a list of their own."""
 GOODBYE_SECONDS = 5
-MOST_CONNECTIONS = 1000
 
 
 class WebListenError(Refusal):
@@ -105,7 +106,6 @@ class WebServer(uvicorn.Server):
                 proxy_headers=False,
                 ws="none",
                 lifespan="on",
-                limit_concurrency=MOST_CONNECTIONS,
                 timeout_graceful_shutdown=GOODBYE_SECONDS,
                 ssl_context_factory=(lambda _config, _default: tls) if tls else None,
             )
@@ -133,9 +133,19 @@ class WebServer(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve, and tell it."""
-        await super().startup(sockets)
+        """Begin to serve behind a door of our own, and tell it."""
+        del sockets  # there is one, and it is behind the door
+        await super().startup([])
+        if self.should_exit:
+            return
+        allow_files(MOST_CONNECTIONS)
+        door = Door(self.opened, self._protocol, self.config.ssl)
+        door.open()
+        self.servers.append(door)  # type: ignore[arg-type]  # uvicorn closes it, and waits for it, as it does asyncio's
         self.ready.set()
+
+    def _protocol(self) -> PatientProtocol:
+        return PatientProtocol(self.config, self.server_state, self.lifespan.state)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
