@@ -84,7 +84,9 @@ def clock() -> datetime:
     return CLUSTER_BORN
 
 
-def test_everything_arrives(source: ClusterLocation, target: ClusterLocation) -> None:
+def test_a_moved_cluster_has_every_row_and_its_secrets_open_there(
+    source: ClusterLocation, target: ClusterLocation
+) -> None:
     before = contents(source)
     moved = move(source, target, clock)
     after = contents(target)

@@ -48,7 +48,7 @@ def found(ended: Ended) -> dict[str, str]:
 # --- real servers, with what the snippets say
 
 
-def test_dnsmasq_is_understood(server: Host, phone: Host) -> None:
+def test_what_dnsmasq_offers_after_its_snippet_is_what_was_expected(server: Host, phone: Host) -> None:
     server.dnsmasq(f"--{snippet(Server.DNSMASQ, Scope(), (ONE, TWO)).change}")
     done = check(phone, "--expect", "192.0.2.11,192.0.2.12")
     assert done.code == 0, done
@@ -58,7 +58,7 @@ def test_dnsmasq_is_understood(server: Host, phone: Host) -> None:
     assert found(done) == {"expected": "pass"}
 
 
-def test_isc_dhcpd_is_understood(server: Host, phone: Host) -> None:
+def test_what_isc_dhcpd_offers_after_its_snippet_is_what_was_expected(server: Host, phone: Host) -> None:
     scope = Scope(subnet_of(SUBNET), (IPv4Address("198.51.100.30"), IPv4Address("198.51.100.39")))
     server.isc(snippet(Server.ISC, scope, (ONE, TWO)).change)
     done = check(phone, "--expect", "192.0.2.11,192.0.2.12", seconds="3")
@@ -66,7 +66,7 @@ def test_isc_dhcpd_is_understood(server: Host, phone: Host) -> None:
     assert done.json["offers"][0]["option_150_bytes"] == BOTH_HEX
 
 
-def test_kea_is_understood(server: Host, phone: Host) -> None:
+def test_what_kea_offers_after_its_snippet_is_what_was_expected(server: Host, phone: Host) -> None:
     options = [{"name": DEFINITION["name"], "data": "192.0.2.11, 192.0.2.12"}]
     server.kea({"option-data": options}, **{"option-def": [DEFINITION]})
     done = check(phone, "--expect", "192.0.2.11,192.0.2.12")

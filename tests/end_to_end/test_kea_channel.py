@@ -126,7 +126,7 @@ def test_a_password_does_not_cross_a_network_unencrypted(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
 def test_on_kea_s_own_host_it_need_not_be_encrypted(host: str) -> None:
-    kea_channel(f"http://{host}:8000/", user="admin", password="geheim")
+    assert isinstance(kea_channel(f"http://{host}:8000/", user="admin", password="geheim"), HttpChannel)
 
 
 # --- what is said

@@ -23,6 +23,12 @@ def mine(**changes: object) -> Lock:
     return replace(Lock.mine("source", "export", NOW), **changes)  # type: ignore[arg-type]
 
 
+async def owner(directory: Directory) -> int:
+    held = await holder(directory, "a", clock)
+    assert held
+    return held.pid
+
+
 async def test_a_lock_is_there_for_the_length_of_the_block_and_names_its_owner() -> None:
     directory = Directory()
     async with locked(directory, "source", "source", "export", clock=clock):
@@ -91,7 +97,7 @@ async def test_an_expired_lock_of_another_machine_is_taken_over() -> None:
         async with locked(directory, "a", "a", "export", wait=0, clock=lambda: NOW + LEASE - timedelta(seconds=1)):
             pass
     async with locked(directory, "a", "a", "export", wait=0, clock=lambda: NOW + LEASE):
-        pass
+        assert await owner(directory) == os.getpid()
 
 
 async def test_the_lock_of_a_dead_process_of_this_machine_is_taken_over_at_once() -> None:
@@ -99,14 +105,16 @@ async def test_the_lock_of_a_dead_process_of_this_machine_is_taken_over_at_once(
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)  # noqa: ASYNC221
     directory.put("a.lock", mine(pid=int(dead.stdout)).encode())
     async with locked(directory, "a", "a", "export", wait=0, clock=clock):
-        pass
+        assert await owner(directory) == os.getpid()
 
 
 async def test_a_later_process_with_the_same_number_is_not_the_owner() -> None:
     directory = Directory()
-    directory.put("a.lock", mine(started="1").encode())
+    directory.put("a.lock", mine(started="1", cluster="earlier").encode())
     async with locked(directory, "a", "a", "export", wait=0, clock=clock):
-        pass
+        held = await holder(directory, "a", clock)
+        assert held
+        assert held.cluster == "a"
 
 
 async def test_a_lock_cut_short_lasts_a_lease_by_its_age() -> None:

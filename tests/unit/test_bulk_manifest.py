@@ -153,7 +153,7 @@ def test_what_nobody_can_keep_or_print_is_refused_in_a_short_sentence_even_when_
         b'{"certificate": 1, "signature": "", "manifest": {}}',
     ],
 )
-def test_junk_is_refused(data: bytes) -> None:
+def test_bytes_that_are_no_signed_manifest_are_refused(data: bytes) -> None:
     with pytest.raises(ManifestMalformedError):
         SignedManifest.parse(data)
 

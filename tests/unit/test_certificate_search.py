@@ -113,5 +113,5 @@ def test_from_14_it_has_the_serial_too(pub: Certificate, release: str) -> None:
     assert file_name(pub, Release.parse(release)) == "pub.example.com_0a1b2c3d4e5f.pem"
 
 
-def test_spaces_become_underscores(make_certificate: MakeCertificate) -> None:
+def test_spaces_in_a_name_become_underscores_in_the_file_name(make_certificate: MakeCertificate) -> None:
     assert file_name(make_certificate("CN=Example Root CA"), OLD) == "Example_Root_CA.pem"

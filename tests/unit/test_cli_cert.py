@@ -130,7 +130,7 @@ def test_a_certificate_uploaded_to_a_store_is_there_and_can_be_deleted(
     assert entry.certificate in {e.certificate for e in cluster.trust_entries()}
 
 
-def test_deleting_asks_first(at: list[str], stranger: Path) -> None:
+def test_a_certificate_is_not_deleted_before_somebody_confirmed_it(at: list[str], stranger: Path) -> None:
     certferry("cert", "upload", stranger, "--store", "tomcat-trust", *at)
     asked = certferry("cert", "delete", "stranger", "--store", "tomcat-trust", *at, "--json")
     assert (asked.code, asked.error["code"]) == (2, "cli.confirmation")

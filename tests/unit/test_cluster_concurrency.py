@@ -74,7 +74,7 @@ for device in sys.argv[2:]:
 """
 
 
-def test_processes_lose_nothing(cluster: Cluster) -> None:
+def test_processes_that_write_at_once_lose_no_change(cluster: Cluster) -> None:
     version = cluster.version()
     processes = [
         subprocess.Popen(

@@ -124,7 +124,7 @@ def test_a_question_without_answer_before_the_next_one_is_noticed() -> None:
         ("%UC_CERT-3-CertExpired: TVS", "list.expired"),
     ],
 )
-def test_alarms_are_evidence(alarm: str, code: str) -> None:
+def test_an_alarm_of_the_cluster_alone_names_the_cause(alarm: str, code: str) -> None:
     assert diagnose(alarm)[0].code == code
 
 

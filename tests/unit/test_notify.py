@@ -10,7 +10,9 @@ from certferry.serve.notify import READY, notify
 
 
 @pytest.mark.parametrize("place", ["file", "abstract"])
-def test_the_state_arrives(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_service_says_arrives_at_the_socket_that_is_named(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = str(tmp_path / "notify") if place == "file" else f"\0certferry-test-{os.getpid()}"
     monkeypatch.setenv("NOTIFY_SOCKET", name.replace("\0", "@"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -21,7 +23,7 @@ def test_the_state_arrives(place: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("place", [None, "", "/nowhere/notify", "vsock:2:1234"])
-def test_nothing_happens_where_nobody_listens(place: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socket_where_nobody_listens_stops_no_service(place: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if place is None:
         monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     else:

@@ -82,7 +82,7 @@ def test_what_fails_ends_with_exit_code_4_and_says_what_to_do(cluster: Cluster) 
     assert "pass " not in done.stdout
 
 
-def test_nothing_is_changed(cluster: Cluster) -> None:
+def test_checking_leaves_every_file_of_the_cluster_as_it_is(cluster: Cluster) -> None:
     def state() -> list[tuple[str, int, bytes]]:
         files = sorted(path for path in cluster.location.folder.iterdir() if not path.name.endswith(("-shm", "-wal")))
         return [(path.name, path.stat().st_mode, path.read_bytes()) for path in files]

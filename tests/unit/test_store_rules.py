@@ -107,7 +107,7 @@ class TestAmongClusters:
 
 
 class TestWhatNoStoreTakes:
-    def test_an_expired_one(self, pub: Pub) -> None:
+    def test_an_expired_certificate_is_refused_with_the_day_it_ended(self, pub: Pub) -> None:
         expired = pub(datetime(2010, 1, 1, tzinfo=UTC))
         decision = decide(expired, [], "dst", NOW)
         assert outcome(decision) == (Action.REFUSE, Code.EXPIRED)
@@ -125,7 +125,7 @@ class TestWhatNoStoreTakes:
     @pytest.mark.parametrize(
         ("bits", "code"), [(512, Code.WEAK_KEY), (1023, Code.WEAK_KEY), (4097, Code.LARGE_KEY), (8192, Code.LARGE_KEY)]
     )
-    def test_an_rsa_key_too_short_or_too_long(self, pub: Pub, bits: int, code: Code) -> None:
+    def test_an_rsa_key_too_short_or_too_long_is_refused(self, pub: Pub, bits: int, code: Code) -> None:
         assert outcome(decide(replace(pub(EARLY), key_bits=bits), [], "dst", NOW)) == (Action.REFUSE, code)
 
     @pytest.mark.parametrize("bits", [1024, 2048, 4096])

@@ -27,7 +27,7 @@ def small_list() -> TrustList:
     return TrustList(header, (record, replace(record, role=int(Role.TVS)), TrustRecord.emptied("sub", 2, "192.0.2.2")))
 
 
-def test_a_whole_screen() -> None:
+def test_a_ctl_is_printed_as_show_ctl_prints_it() -> None:
     assert (
         listing(small_list().encode(), "CTL", verified=True, local_time_text=WHEN)
         == """\

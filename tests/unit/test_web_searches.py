@@ -6,6 +6,7 @@ import pytest
 
 from certferry.cluster import schema
 from certferry.cluster.cluster import Cluster
+from certferry.cluster.phone_search import PhoneQuery, ServedDigests
 from certferry.cluster.searching import Slice, TrustQuery
 from certferry.cluster.trust_stores import UndoImpossibleError
 from certferry.cluster.values import Phone, TrustChange
@@ -108,14 +109,12 @@ def test_a_certificate_is_found_by_its_fingerprint_with_the_stores_that_hold_it(
         ("nothing", None, []),
     ],
 )
-def test_phones_are_found(cluster: Cluster, text: str, group: str | None, devices: list[int]) -> None:
-    found = cluster.find_phones(text, group)
-    assert [phone.device for phone in found.items] == [f"SEP{number:012}" for number in devices]
+def test_phones_are_found_by_what_is_written_of_them_and_by_group(
+    cluster: Cluster, text: str, group: str | None, devices: list[int]
+) -> None:
+    found = cluster.phone_search.find(PhoneQuery(text, group), ServedDigests("", frozenset()), Slice())
+    assert [line.phone.device for line in found.items] == [f"SEP{number:012}" for number in devices]
     assert found.total == len(devices)
-
-
-def test_phones_come_in_pages(cluster: Cluster) -> None:
-    assert cluster.find_phones(part=Slice(1, 1)).items == (PHONES[1],)
 
 
 def test_the_history_counts_steps_latest_first(cluster: Cluster) -> None:
@@ -166,7 +165,7 @@ def test_the_audit_log_is_searched_latest_first(cluster: Cluster) -> None:
     assert cluster.find_audit(part=Slice(0, 1)).items == cluster.audit_lines()[-1:]
 
 
-def test_everything_is_counted(cluster: Cluster) -> None:
+def test_what_the_cluster_has_is_counted_as_reading_it_all_would(cluster: Cluster) -> None:
     counts = cluster.counts()
     assert counts["phones"] == 3
     assert counts["trust_entries"] == len(cluster.trust_entries())

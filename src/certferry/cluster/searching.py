@@ -19,13 +19,12 @@ from certferry.cluster.certificate_text import put_texts
 from certferry.cluster.database import Database
 from certferry.cluster.dialects import JsonLength, LikeAnyCase
 from certferry.cluster.trust_stores import UndoImpossibleError
-from certferry.cluster.values import OWN, Phone
+from certferry.cluster.values import OWN
 from certferry.trust.purpose import Store
 from certferry.wire.certificate import Certificate
 
 T = TypeVar("T")
 _SORTS = {"name": "common_name", "expiry": "not_after", "store": "store", "origin": "origin", "added": "added_at"}
-TRUST_SORTS = tuple(_SORTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,16 +154,6 @@ class Searches:
             der = connection.scalar(select(table.c.der).where(table.c.sha256 == sha256))
             stores = connection.scalars(select(entry.c.store).where(entry.c.sha256 == sha256).order_by(entry.c.id))
             return None if der is None else (Certificate.parse(der), tuple(map(Store, stores)))
-
-    def find_phones(self, text: str = "", group: str | None = None, part: Slice = Slice()) -> Found[Phone]:
-        """Find phones by device, model, group or description, sorted by device."""
-        table = schema.phone
-        query = select(table).where(contains(text, table.c.device, table.c.model, table.c.group, table.c.description))
-        if group is not None:
-            query = query.where(table.c.group == group)
-        with self._database.read() as connection:
-            rows, total = slice_of(connection, query, part, table.c.device)
-        return Found(tuple(Phone(r.device, r.model, r.group, r.secure, r.description) for r in rows), total)
 
     def find_history(self, part: Slice = Slice()) -> Found[HistoryLine]:
         """Give the changes of the trust stores, latest first."""

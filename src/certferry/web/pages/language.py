@@ -12,8 +12,6 @@ from starlette.requests import Request
 Language = Literal["en", "ja"]
 LANGUAGES: dict[Language, str] = {"en": "English", "ja": "日本語"}
 COOKIE = "certferry-language"
-SENTENCES = "sentence."
-"""Keys that begin so hold whole English sentences of the rooms below, told by templates of their own."""
 
 
 @dataclass(frozen=True, slots=True)
