@@ -271,25 +271,51 @@ def test_a_context_made_before_goes_on_with_what_stayed(
     assert is_let_in(before, issue("SEP1", stays))
 
 
-def test_the_folder_has_each_certificate_once_under_its_hash(held: Authorities, crowd: frozenset[bytes]) -> None:
+def test_the_folder_has_a_name_for_each_hash_and_nothing_else(held: Authorities, crowd: frozenset[bytes]) -> None:
     same = {ca("CAPF-same").der for _ in range(3)}
     folder = held.of(crowd | same)
     assert isinstance(folder, Path)
-    name = f"{subject_hash(next(iter(same)))}.0"
-    assert {path.name for path in folder.iterdir()} == {f"{subject_hash(der)}.0" for der in crowd} | {name}
-    assert folder.joinpath(name).read_text().count("BEGIN CERTIFICATE") == 3
+    assert {path.name for path in folder.iterdir()} == {f"{subject_hash(der)}.0" for der in crowd | same}
+    for der in crowd | same:
+        assert ssl.DER_cert_to_PEM_cert(der) in folder.joinpath(f"{subject_hash(der)}.0").read_text()
+
+
+def test_what_went_is_in_no_file_any_more(held: Authorities, crowd: frozenset[bytes]) -> None:
+    gone = {ca(f"CAPF-{number}").der for number in range(20)}
+    held.of(crowd | gone)
+    folder = held.of(crowd | set(list(gone)[:1]))
+    assert isinstance(folder, Path)
+    written = {path.read_text() for path in folder.iterdir()}
+    stayed = crowd | set(list(gone)[:1])
+    assert sorted(der for text in written for der in certificates_in(text)) == sorted(stayed)
+
+
+def certificates_in(text: str) -> list[bytes]:
+    return [each.public_bytes(Encoding.DER) for each in x509.load_pem_x509_certificates(text.encode())]
+
+
+def test_a_ca_that_went_is_not_believed_when_its_neighbours_in_the_file_are_looked_up(
+    held: Authorities, server: Paper, crowd: frozenset[bytes]
+) -> None:
+    neighbours = [ca(f"CAPF-{number}") for number in range(authorities.TOGETHER * 2)]
+    everybody = crowd | {each.der for each in neighbours}
+    held.of(everybody)
+    gone = neighbours[3]
+    context = secure(server, held.of(everybody - {gone.der}))
+    assert {each for each in neighbours if is_let_in(context, issue("SEP1", each))} == set(neighbours) - {gone}
+    assert not is_let_in(context, issue("SEP1", gone))
 
 
 def test_only_what_changed_is_written_again(held: Authorities, crowd: frozenset[bytes]) -> None:
-    folder = held.of(crowd | {ca("CAPF-1").der})
+    first, fresh = ca("CAPF-1").der, ca("CAPF-2").der
+    folder = held.of(crowd | {first})
     assert isinstance(folder, Path)
     before = {path.name: path.stat().st_ino for path in folder.iterdir()}
-    fresh = ca("CAPF-2").der
-    held.of(crowd | {fresh})
+    held.of(crowd | {first, fresh})
     after = {path.name: path.stat().st_ino for path in folder.iterdir()}
-    kept = {f"{subject_hash(der)}.0" for der in crowd}
-    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
-    assert after.keys() - kept == {f"{subject_hash(fresh)}.0"}
+    changed = [name for name in before if after[name] != before[name]]
+    assert after.keys() - before.keys() == {f"{subject_hash(fresh)}.0"}
+    assert len(changed) <= 2 * authorities.TOGETHER < len(before)
 
 
 def test_what_openssl_could_not_read_is_left_out(held: Authorities, server: Paper, crowd: frozenset[bytes]) -> None:
@@ -387,24 +413,26 @@ def test_while_it_is_used_it_is_locked_so_that_nobody_tidies_it_up(held: Authori
     os.close(lock)
 
 
+@pytest.mark.parametrize("steps", [0, 1, 10, 17, 30])
 def test_a_folder_that_cannot_be_written_is_told_and_tried_again(
-    held: Authorities, server: Paper, crowd: frozenset[bytes], monkeypatch: pytest.MonkeyPatch
+    held: Authorities, server: Paper, crowd: frozenset[bytes], monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    capfs = [ca(f"CAPF-{number}") for number in range(4)]
-    held.of(crowd)
+    capfs, goes = [ca(f"CAPF-{number}") for number in range(40)], ca("CAPF-goes")
+    held.of(crowd | {goes.der})
     with monkeypatch.context() as patched:
-        left = iter(range(2))
+        left, link = iter(range(steps)), os.link
 
-        def full(*_: object) -> int:
+        def full(*paths: str) -> None:
             if next(left, None) is None:
                 raise OSError(28, "No space left on device")
-            return 0
+            link(*paths)
 
-        patched.setattr(authorities.os, "write", full)  # type: ignore[attr-defined]  # not told as exported
+        patched.setattr("os.link", full)
         with pytest.raises(AuthoritiesUnwritableError, match="No space left"):
             held.of(crowd | {each.der for each in capfs})
     context = secure(server, held.of(crowd | {each.der for each in capfs}))
     assert all(is_let_in(context, issue("SEP1", each)) for each in capfs)
+    assert not is_let_in(context, issue("SEP1", goes))
 
 
 def test_without_any_folder_to_write_in_it_is_told(

@@ -2,7 +2,7 @@
 
 OpenSSL sorts all it holds anew for each certificate that is added: 1,000 take 0.2 s, 10,000 take 10 s, 50,000 minutes,
 and nobody is served meanwhile. From a folder it reads only what a client's certificate leads to, by the hash of the
-subject. All certificates with one hash lie in one file, ``HASH.0``; the names never have gaps, whatever goes.
+subject. All certificates with one hash are found under one name, ``HASH.0``; there are never gaps, whatever goes.
 
 A folder is this process's own and is removed when it ends. While it is in use it is locked (flock), by which
 systemd-tmpfiles leaves it alone however old it gets, and the next process knows one whose owner was killed.
@@ -16,8 +16,9 @@ import tempfile
 import time
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from certferry.errors import Refusal
@@ -25,6 +26,8 @@ from certferry.wire.subject_hash import SubjectMalformedError, subject_hash
 
 FEW = 100
 """As many are loaded into memory, which takes 10 ms."""
+TOGETHER = 16
+"""Hashes whose certificates lie in one file."""
 PREFIX = "certferry-authorities-"
 _JUST_MADE_SECONDS = 60
 
@@ -33,7 +36,7 @@ class AuthoritiesUnwritableError(Refusal):
     """The folder in which TLS finds the CAs of phones cannot be written."""
 
     code = "serve.authorities"
-    remedy = "Give TMPDIR a folder with 4 KB of room for each CallManager-trust certificate, or remove those of no use."
+    remedy = "Give TMPDIR a folder with 2 KB of room for each CallManager-trust certificate, or remove those of no use."
 
 
 class Authorities:
@@ -65,7 +68,11 @@ class Authorities:
 
 
 class _Folder:
-    """Certificates in files of their own, which are this user's only."""
+    """Certificates in files of this user's only.
+
+    A link costs a tenth of what a file does, so one file has the certificates of sixteen hashes, and as many names.
+    OpenSSL reads all of them when it looks for one.
+    """
 
     def __init__(self) -> None:
         _remove_left_behind()
@@ -74,33 +81,54 @@ class _Folder:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         self._remove = weakref.finalize(self, _remove, self.path, lock)  # at the latest when Python ends
         self._held: frozenset[bytes] = frozenset()
-        self._by_hash: dict[str, frozenset[bytes]] = {}
+        self._files: defaultdict[int, dict[str, frozenset[bytes]]] = defaultdict(dict)
+        self._file_of: dict[str, int] = {}
+        self._numbers = (number // TOGETHER for number in count())
 
     def hold(self, trust: frozenset[bytes]) -> None:
-        """Write what came and take away what went, so that in whatever order it is read nothing else is missed."""
+        """Write what came and take away what went; what stayed can be found all the time."""
+        touched: defaultdict[int, list[str]] = defaultdict(list)
         for name, changed in _hashed(trust ^ self._held).items():
-            held = (self._by_hash.get(name, frozenset()) - changed) | (changed & trust)
-            self._write(name, held)
-            self._by_hash[name] = held
-            if not held:
-                del self._by_hash[name]
+            if name not in self._file_of:
+                self._file_of[name] = next(self._numbers)
+            number = self._file_of[name]
+            held = self._files[number].get(name, frozenset())
+            self._files[number][name] = (held - changed) | (changed & trust)
+            touched[number].append(name)
+        for number, names in touched.items():
+            self._write(number, names)
         self._held = trust
 
-    def _write(self, name: str, certificates: frozenset[bytes]) -> None:
-        place, fresh = self.path / f"{name}.0", self.path / "fresh"
-        if not certificates:
-            place.unlink(missing_ok=True)
-            return
-        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    def _write(self, number: int, names: Iterable[str]) -> None:
+        """Write a file under all its names, less those that went; can be done again when it was cut short."""
+        kept = {name: held for name, held in self._files[number].items() if held}
+        fresh = self.path / "fresh"
+        with open(fresh, "w", encoding="ascii", opener=_for_owner) as written:
+            written.writelines(ssl.DER_cert_to_PEM_cert(der) for held in kept.values() for der in held)
+        for name in kept:
+            self._link(fresh, f"{name}.0")
+        fresh.unlink()
+        for name in set(names) - kept.keys():
+            (self.path / f"{name}.0").unlink(missing_ok=True)
+            self._file_of.pop(name, None)
+        self._files[number] = kept
+
+    def _link(self, file: Path, name: str) -> None:
+        place, aside = f"{self.path}/{name}", f"{self.path}/aside"
         try:
-            os.write(file, "".join(map(ssl.DER_cert_to_PEM_cert, sorted(certificates))).encode())
-        finally:
-            os.close(file)
-        fresh.rename(place)  # a handshake may be looking
+            os.link(file, place)
+        except FileExistsError:  # the name is given from one file to the other at once: a handshake may be looking
+            Path(aside).unlink(missing_ok=True)
+            os.link(file, aside)
+            Path(aside).rename(place)
 
     def close(self) -> None:
         """Remove it."""
         self._remove()
+
+
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _hashed(certificates: frozenset[bytes]) -> dict[str, frozenset[bytes]]:
