@@ -19,6 +19,7 @@ from certferry.cluster.values import NodeRole, SecurityMode
 from certferry.trust.consequences import consequences
 from certferry.trust.purpose import BulkType, Purpose
 from certferry.trust.store_rules import HeldCertificate, decide
+from certferry.web.jobs import STEPS
 from certferry.web.pages.language import Words, table
 from certferry.web.pages.sentences import Told, tell
 from certferry.web.refusals import _STATUS
@@ -56,7 +57,7 @@ def test_every_key_a_template_names_has_words() -> None:
 def made_up() -> Iterator[str]:
     """Keys that templates put together from what something is called."""
     yield from (f"role.{role}" for role in Role)
-    yield from (f"job-step.{step}" for step in ("read", "upload", "rename", "import", "verify", "rehearse", "phones"))
+    yield from (f"job-step.{step}" for step in STEPS)
     yield from (f"mode.{mode}" for mode in SecurityMode)
     yield from (f"node-role.{role}" for role in NodeRole)
     yield from (f"type.{kind}" for kind in ("all", *BulkType))

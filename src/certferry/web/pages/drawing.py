@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from certferry.errors import Refusal
 from certferry.web.context import context_of
+from certferry.web.jobs import STEPS
 from certferry.web.pages.language import COOKIE, LANGUAGES, Words, language_of
 from certferry.web.pages.once import outcomes_of
 from certferry.web.pages.sentences import Told, tell
@@ -56,6 +57,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["job_steps"] = STEPS
     made.filters |= {"utc": utc, "day": day, "fingerprint": fingerprint, "grouped": grouped, "twice": twice}
     return made
 
