@@ -1,12 +1,15 @@
-"""``certferry phone reset``: each phone is told once, and nothing is left that could be told later."""
+"""Phones reset by hand, in a terminal or by the API: each is told once, and nothing is left to be told later."""
 
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from typing import Any
 
+import httpx
 import pytest
 
+from certferry.cluster.accounts import Role
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.hand_resets import HandReset, reset_by_hand
 from certferry.cluster.phones import PhoneUnknownError
@@ -14,6 +17,7 @@ from certferry.cluster.resets import ResetOutcome
 from certferry.cluster.values import Phone
 from command_line import Ended, certferry
 from conftest import MakeCluster
+from web_site import Site, error_of
 
 FIRST, SECOND, THIRD = (f"SEP00000000000{number}" for number in "123")
 
@@ -148,3 +152,57 @@ async def test_phones_that_keep_ending_are_waited_for(cluster: Cluster) -> None:
     with a_node(cluster, dict.fromkeys((FIRST, SECOND), ResetOutcome.DONE)):
         await reset_by_hand(cluster.resets, "y", [FIRST, SECOND], "ann", wait=5, progress=lambda *at: told.append(at))
     assert told[-1] == (2, 2)
+
+
+# --- the API
+
+
+@pytest.fixture
+def site(cluster: Cluster) -> Site:
+    return Site(cluster)
+
+
+async def result_of(site: Site, client: httpx.AsyncClient, started: httpx.Response) -> Any:
+    assert started.status_code == 202, started.text
+    await site.ended()
+    job = (await client.get(f"/api/v1/jobs/{started.json()['id']}")).json()
+    assert job["state"] == "done", job["error"]
+    return job["result"]
+
+
+async def test_an_operator_resets_a_phone_and_the_audit_log_names_him(site: Site, cluster: Cluster) -> None:
+    with a_node(cluster, {FIRST: ResetOutcome.DONE}):
+        async with site.logged_in() as ann:
+            started = await ann.post(f"/api/v1/phones/{FIRST}/reset")
+            result = await result_of(site, ann, started)
+    assert (result["device"], result["outcome"], result["node"]) == (FIRST, "done", "pub")
+    line = json.loads(cluster.audit_lines()[-1])
+    assert (line["actor"], line["action"], line["devices"]) == ("ann", "reset-phones", [FIRST])
+
+
+async def test_the_same_key_is_the_same_reset(site: Site, cluster: Cluster) -> None:
+    with a_node(cluster, {FIRST: ResetOutcome.DONE}):
+        async with site.logged_in() as ann:
+            key = {"idempotency-key": "once"}
+            started = [await ann.post(f"/api/v1/phones/{FIRST}/reset", headers=key) for _ in range(3)]
+            await result_of(site, ann, started[0])
+    assert len({each.json()["id"] for each in started}) == 1
+    assert [json.loads(line)["action"] for line in cluster.audit_lines()].count("reset-phones") == 1
+
+
+async def test_a_phone_that_is_nowhere_is_not_reset_later(site: Site, cluster: Cluster) -> None:
+    async with site.logged_in() as ann:
+        result = await result_of(site, ann, await ann.post(f"/api/v1/phones/{FIRST}/reset?wait=0"))
+    assert result["outcome"] == "absent"
+    assert cluster.resets.open_count() == 0
+
+
+async def test_only_operators_reset_and_only_phones_that_are_known(site: Site, cluster: Cluster) -> None:
+    async with site.with_token(Role.READ_ONLY) as bob:
+        assert (await bob.post(f"/api/v1/phones/{FIRST}/reset")).status_code == 403
+    async with site.logged_in() as ann:
+        stranger = await ann.post("/api/v1/phones/SEP0000000000FF/reset")
+        assert (stranger.status_code, error_of(stranger)["code"]) == (404, "cluster.phone-unknown")
+        kitchen = await ann.post("/api/v1/phones/kitchen/reset")
+        assert (kitchen.status_code, error_of(kitchen)["code"]) == (400, "cluster.phone-invalid")
+    assert cluster.resets.open_count() == 0

@@ -12,11 +12,9 @@ from certferry.cli.files import read_text
 from certferry.cli.options import ClusterOption, JsonOption, open_cluster, output
 from certferry.cli.progress import progress_bars
 from certferry.cluster.acting import actor
-from certferry.cluster.hand_resets import reset_by_hand
+from certferry.cluster.hand_resets import WAIT_SECONDS, reset_by_hand
 from certferry.cluster.phones import DEFAULT_GROUP, device_name, parse_csv
 from certferry.cluster.values import DEFAULT_MODEL, Phone
-
-WAIT_SECONDS = 10.0
 
 app = typer.Typer(help="The phones a cluster knows.")
 

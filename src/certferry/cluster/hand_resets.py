@@ -8,6 +8,8 @@ from typing import Self
 
 from certferry.cluster.resets import ResetOutcome, ResetRequest, Resets
 
+WAIT_SECONDS = 10.0
+"""After how long without news a phone that no node has counts as absent; nodes look several times as often."""
 POLL_SECONDS = 0.2
 TAKEN_SECONDS = 15.0
 """How long a node that took a request has to say how it ended: longer than a phone has to answer."""

@@ -58,6 +58,11 @@ class Resets:
             with self._database.write() as connection:
                 self._ask(connection, devices, by)
 
+    def must_know(self, devices: Iterable[str]) -> None:
+        """Raise ``PhoneUnknownError`` for the first of ``devices`` that the cluster does not know."""
+        with self._database.read() as connection:
+            _must_be_known(connection, map(device_name, devices))
+
     def ask_by_hand(self, identifier: str, devices: Sequence[str], by: str) -> tuple[str, ...]:
         """Ask for resets in ``by``'s name, which the audit log keeps; return the requests' ids.
 
