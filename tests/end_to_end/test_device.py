@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from pathlib import Path
+from typing import cast
 
 import pytest
 import pytest_asyncio
@@ -19,11 +20,13 @@ from certferry.fleet.device import Device
 from certferry.phone.flash import Flash
 from certferry.phone.limits import Limits
 from certferry.phone.outcome import Code, Step
+from certferry.phone.status import Status
 from certferry.serve.tls import server_context
 from certferry.wire.certificate import Certificate
 from certferry.wire.encrypted_file import encrypt_file
 from certferry.wire.phone_config import PhoneConfig
 from certferry.wire.signed_file import sign_file
+from certferry.wire.tftp import ErrorPacket
 from conftest import MakeCertificate, x509_name
 from phone_clusters import WHEN, PaperCluster
 from phone_network import LiveCluster, live
@@ -311,3 +314,44 @@ async def test_a_phone_whose_key_cannot_be_read_says_that_it_has_no_certificate(
     outcome = await device.boot([destination.tftp.address])
     assert outcome.code is Code.CONFIG_ENCRYPTED
     assert outcome.reason.endswith("no certificate of its own")
+
+
+# What the screen says of a server that does not send
+
+
+class Refusing(asyncio.DatagramProtocol):
+    """A TFTP server that answers every request with one error."""
+
+    def __init__(self, number: int) -> None:
+        self._answer = ErrorPacket(number, "no").encode()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._transport.sendto(self._answer, addr)
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(2, Status.TFTP_ACCESS), (0, Status.TFTP_ERROR), (99, Status.TFTP_ERROR)]
+)
+async def test_an_error_of_the_file_server_is_shown_as_phones_do(
+    source: LiveCluster, number: int, shown: Status
+) -> None:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(lambda: Refusing(number), ("127.0.0.1", 0))
+    try:
+        device = Device(NAME, source.flash(NAME))
+        outcome = await device.boot([transport.get_extra_info("sockname")])
+    finally:
+        transport.close()
+    assert (outcome.step, outcome.code) == (Step.CTL, Code.FILE_SERVER_FAILED)
+    assert device.statuses[0] == shown
+
+
+async def test_a_6901_moves_without_an_itl(source: LiveCluster, destination: LiveCluster) -> None:
+    destination.files[f"{NAME}.cnf.xml".lower()] = destination.xml(NAME)
+    device = Device(NAME, Flash(config=source.xml(NAME)), model="6901")
+    outcome = await device.boot([destination.tftp.address])
+    assert outcome.ok, outcome
+    assert device.flash.itl is None

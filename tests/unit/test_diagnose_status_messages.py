@@ -4,6 +4,7 @@ import pytest
 
 from certferry.migrate.diagnose import Diagnosis, Hints, diagnose
 from certferry.migrate.signs import Certainty
+from certferry.phone.outcome import Code
 from certferry.phone.status import Status, loaded_text, rejected_text
 
 CERTAIN, LIKELY, POSSIBLE = Certainty
@@ -91,8 +92,10 @@ def test_a_verification_failure_means_that_the_list_did_arrive() -> None:
 
 
 def test_a_rejected_configuration_is_told_from_a_rejected_common_file() -> None:
-    assert told(rejected_text("SEP001122334455.cnf.xml.sgn")) == {"configuration.signature": CERTAIN}
-    assert told(rejected_text("Ringlist-wb.xml.sgn"))["proxy.signature"] is LIKELY
+    shown = "invalid file {}, authenticated fail. Reason:14"
+    assert shown.format("a.xml") == rejected_text("a.xml", Code.CONFIG_SIGNATURE)
+    assert told(shown.format("SEP001122334455.cnf.xml.sgn")) == {"configuration.signature": CERTAIN}
+    assert told(shown.format("Ringlist-wb.xml.sgn"))["proxy.signature"] is LIKELY
 
 
 def test_independent_findings_are_all_told() -> None:

@@ -5,13 +5,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certferry.errors import MalformedError
 from certferry.phone.boot import BootMachine
-from certferry.phone.events import AskTvs, FileReceived, Registered, TvsAnswered, TvsFailed
+from certferry.phone.events import AskTvs, FetchFailed, FileReceived, Registered, ShowStatus, TvsAnswered, TvsFailed
 from certferry.phone.flash import Flash
 from certferry.phone.limits import Limits
 from certferry.phone.outcome import Code, Step
 from certferry.phone.status import Status
 from certferry.phone.vouching import TvsMemory
 from certferry.wire.roles import Role
+from certferry.wire.trust_list import TrustList, build_trust_list
 from certferry.wire.tvs import CertificateQueryReply
 from certferry.wire.tvs import Status as TvsStatus
 from conftest import MakeCertificate
@@ -619,3 +620,55 @@ def test_the_journal_tells_who_signed_what_where_it_was_found_and_who_vouched(
     assert vouched.member == "src0:2445"
     assert machine.journal[-1].member == "dst0:5060"
     assert [entry.at for entry in machine.journal] == sorted(entry.at for entry in machine.journal)
+
+
+# Models and what the screen says
+
+
+@pytest.mark.parametrize("model", ["6901", "CP-6911"])
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_6901_asks_for_no_itl(source: PaperCluster, model: str, *, secure: bool) -> None:
+    world = PaperWorld(source.files(secure=secure))
+    machine = BootMachine(DEVICE, Flash(), model=model)
+    world.boot(machine)
+    assert not [line for line in world.told if line.startswith("GET ITL")]
+    assert world.told[-1] == "END registration phone.registered"
+    assert (machine.flash.itl, machine.flash.ctl is not None) == (None, secure)
+
+
+def test_a_configuration_too_large_for_the_phone_is_shown_as_that(source: PaperCluster) -> None:
+    world = PaperWorld(source.files() | {CONFIG: source.config() + b" " * (1 << 20)})
+    assert failure(boot(source.flash(), world)) == (Step.CONFIGURATION, Code.CONFIG_MALFORMED)
+    assert world.shown == [Status.CTL_NOT_FOUND, Status.CONFIG_SIZE]
+
+
+def test_a_configuration_that_is_no_xml_is_not_shown_as_one_that_could_not_be_authenticated(
+    source: PaperCluster,
+) -> None:
+    world = PaperWorld(source.files() | {CONFIG: source.config(b"<device")})
+    assert failure(boot(source.flash(), world)) == (Step.CONFIGURATION, Code.CONFIG_MALFORMED)
+    assert not [text for text in world.shown if "authenticated fail" in text]
+
+
+@pytest.mark.parametrize("shown", [Status.TFTP_TIMEOUT, Status.TFTP_ACCESS, Status.TFTP_ERROR])
+def test_the_screen_says_how_the_file_server_failed(source: PaperCluster, shown: Status) -> None:
+    machine = BootMachine(DEVICE, source.flash())
+    machine.start(0.0)
+    actions = machine.receive(FetchFailed(CTL, "refused", shown), 1.0)
+    assert ShowStatus(str(shown)) in actions
+
+
+@pytest.mark.parametrize(("version", "told"), [(None, False), ((1, 0), False), ((1, 1), True)])
+def test_a_list_of_a_cluster_with_advanced_algorithms_tells_that_https_was_not_tried(
+    source: PaperCluster, version: tuple[int, int] | None, *, told: bool
+) -> None:
+    signed = build_trust_list(
+        "ITL",
+        TrustList.parse(source.itl()).records,
+        source.callmanager,
+        source.key,
+        timestamp=1,
+        signer_version=version,
+    )
+    machine = boot(Flash(), PaperWorld(source.files() | {ITL: signed}))
+    assert any("HTTPS 6971" in entry.text for entry in machine.journal) is told

@@ -47,6 +47,7 @@ from certferry.phone.status import Status
 from certferry.phone.trust import PhoneTrust
 from certferry.phone.vouching import TvsMemory
 from certferry.wire.sip import SipMessage
+from certferry.wire.tftp import ErrorCode
 from certferry.wire.tvs import CertificateQueryReply
 
 _TVS_CODES: dict[type[Refusal], Code] = {
@@ -221,17 +222,18 @@ class Device:
 
     async def _fetch(self, name: str) -> Event:
         """Ask the servers in order, beginning with the one that answered last; the first that answers decides."""
-        reasons = []
+        reasons, shown = [], Status.TFTP_TIMEOUT
         for number in range(len(self.tftp_servers)):
             server = (self._server + number) % len(self.tftp_servers)
             try:
                 event = await self._fetch_from(self.tftp_servers[server], name)
             except Refusal as error:
                 reasons.append(error.sentence)
+                shown = _shown_for(error)
             else:
                 self._server = server
                 return event
-        return FetchFailed(name, "; ".join(reasons) or "the phone has no TFTP server")
+        return FetchFailed(name, "; ".join(reasons) or "the phone has no TFTP server", shown)
 
     async def _fetch_from(self, server: Address, name: str) -> Event:
         asked = self.rehearsal.file_name(name) if self.rehearsal else name
@@ -321,3 +323,10 @@ class Device:
         except Refusal as error:
             return RegistrationFailed(question.server, error.sentence)
         return Registered(question.server)
+
+
+def _shown_for(error: Refusal) -> Status:
+    """Say what a phone shows of a file that a server did not send (phone-trust 4.4)."""
+    if not isinstance(error, tftp.TftpRefusedError):
+        return Status.TFTP_TIMEOUT
+    return Status.TFTP_ACCESS if error.number == ErrorCode.ACCESS_VIOLATION else Status.TFTP_ERROR

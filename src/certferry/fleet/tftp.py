@@ -24,10 +24,11 @@ class TftpFileNotFoundError(Refusal):
 
 
 class TftpRefusedError(Refusal):
-    """The TFTP server answered, but would not or could not send the file."""
+    """The TFTP server answered, but would not or could not send the file; ``number`` is its error code."""
 
     code = "fleet.tftp-refused"
     remedy = "If the server is busy try again later; else read the server's log for this file."
+    number: int = ErrorCode.NOT_DEFINED
 
 
 class TftpNoAnswerError(Refusal):
@@ -63,7 +64,9 @@ def _refusal(error: ErrorPacket | None, what: str) -> Refusal:
         return TftpNoAnswerError(f"no answer for {what}")
     if error.code == ErrorCode.FILE_NOT_FOUND:
         return TftpFileNotFoundError(f"there is no {what}")
-    return TftpRefusedError(f"refused {what}: error {error.code}, {error.message}")
+    refused = TftpRefusedError(f"refused {what}: error {error.code}, {error.message}")
+    refused.number = error.code
+    return refused
 
 
 async def _resolved(address: tuple[str, int]) -> tuple[socket.AddressFamily, tuple[str, int]]:

@@ -21,6 +21,7 @@ from certferry.migrate.verify_reach import flash_checks, node_checks
 from certferry.phone.events import Address
 from certferry.phone.flash import Flash
 from certferry.phone.limits import Limits
+from certferry.phone.models import asks_for_itl
 from certferry.phone.outcome import Code, Journal, Outcome, Step
 from certferry.wire.phone_config import DeviceSecurityMode, PhoneConfig, TvsMember
 
@@ -104,8 +105,8 @@ class _Route:
 
 async def _rehearse_phone(source: SideView, phone: Rehearsed, route: _Route) -> PhoneResult:
     try:
-        flash = source.flash(phone.device)
-        if not flash.has_trust_list:
+        flash = _flash(source, phone)
+        if not flash.has_trust_list and (asks_for_itl(phone.model) or not source.alive):
             return _not_seen(phone, source)
         assumed = flash.config is None or PhoneConfig.parse(flash.config).is_short
         flash = _with_assumed_configuration(flash, phone.device, source) if assumed else flash
@@ -116,6 +117,11 @@ async def _rehearse_phone(source: SideView, phone: Rehearsed, route: _Route) -> 
     held = holding(device.flash, "before: it holds")
     outcome = await device.boot(route.servers)
     return _judge(phone, device, outcome, held, assumed=assumed)
+
+
+def _flash(source: SideView, phone: Rehearsed) -> Flash:
+    flash = source.flash(phone.device)
+    return flash if asks_for_itl(phone.model) else flash.with_lists(flash.ctl, None)
 
 
 def _not_seen(phone: Rehearsed, source: SideView) -> PhoneResult:

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from certferry.errors import MalformedError
-from certferry.phone.call_control import registrations
+from certferry.phone.call_control import registrations, taken_by_none
 from certferry.phone.candidate import Candidate, Rejection, read_candidate
 from certferry.phone.configuration import (
     configuration_names,
@@ -52,17 +52,17 @@ from certferry.phone.flash import Flash
 from certferry.phone.identity import Own, no_identity
 from certferry.phone.inquiry import FIRST_SESSION, Inquiry, tvs_members
 from certferry.phone.limits import DEFAULT_LIMITS, Limits
+from certferry.phone.models import asks_for_itl
 from certferry.phone.notes import Notes
 from certferry.phone.outcome import Code, Journal, Outcome, Step
-from certferry.phone.status import Status, loaded_text, rejected_text
+from certferry.phone.status import Status, installed_text, list_failure_texts, loaded_text, rejected_text
 from certferry.phone.trust import Match, PhoneTrust, Signer
 from certferry.phone.vouching import TvsMemory, Voucher
 from certferry.wire.default_config import is_default_config
 from certferry.wire.phone_config import PhoneConfig
 
 _STEP_OF = {Kind.CTL: Step.CTL, Kind.ITL: Step.ITL, Kind.CONFIGURATION: Step.CONFIGURATION}
-_NOT_ABOUT_TRUST = frozenset({Code.LIST_MALFORMED, Code.LIST_TOO_BIG, Code.ITL_MISSING, Code.FILE_SERVER_FAILED})
-"""A list that failed for one of these is not shown as a verification failure."""
+_ADVANCED = "the list says 1.1: newer phones fetch the configuration over HTTPS 6971 first, which was not tried"
 _DEFAULT_INSTALLED = "the default configuration was installed, which names no TVS"
 
 
@@ -167,6 +167,10 @@ class BootMachine:
         self._wait_for(Fetch(self._names.popleft()), self._limits.fetch)
 
     def _fetch_itl(self) -> None:
+        if not asks_for_itl(self.model):
+            self._note(f"a {self.model} asks for no ITL", step=Step.ITL)
+            self._install_lists()
+            return
         generic = ("ITLFile.tlv",) if self._missed_ctl else ()
         self._fetch(Kind.ITL, f"ITL{self.device}.tlv", *generic)
 
@@ -198,7 +202,7 @@ class BootMachine:
             self._install_lists()
 
     def _fetch_failed(self, event: FetchFailed) -> None:
-        self._show(Status.TFTP_TIMEOUT)
+        self._show(event.shown)
         self._fail(Code.FILE_SERVER_FAILED, f"{event.name} could not be fetched: {event.reason}")
 
     def _received(self, event: FileReceived) -> None:
@@ -210,6 +214,8 @@ class BootMachine:
             return
         candidate = read_candidate(self._kind, event.name, event.data)
         if isinstance(candidate, Rejection):
+            if candidate.shown:
+                self._show(candidate.shown)
             self._reject(event.name, candidate.code, candidate.reason)
         else:
             self._judge(candidate)
@@ -309,12 +315,13 @@ class BootMachine:
     def _install_lists(self) -> None:
         before, ctl, itl = self.flash, self._trial.ctl, self._trial.itl
         self.flash = before.with_lists(ctl.data if ctl else None, itl.data if itl else None)
-        if not self.flash.has_trust_list:
-            self._show(Status.NO_TRUST_LIST)
-        elif (before.ctl, before.itl) != (self.flash.ctl, self.flash.itl):
+        if (before.ctl, before.itl) != (self.flash.ctl, self.flash.itl):
             self._memory.flush()
-            self._show(Status.ITL_INSTALLED if itl and before.itl is None else Status.TRUST_LIST_UPDATED)
             self._note("the trust lists were installed")
+            if self._trial.is_advanced:
+                self._note(_ADVANCED)
+        if text := installed_text(before, self.flash):
+            self._show(text)
         self._fetch_config()
 
     def _install_config(self, candidate: Candidate) -> None:
@@ -357,24 +364,20 @@ class BootMachine:
         self._note(f"not registered: {event.reason}", step=Step.REGISTRATION, member=member)
         if self._callmanagers:
             self._register_next()
-        elif self._is_default:
-            reason = f"the cluster does not know this phone and gave it the default configuration: {event.reason}"
-            self._finish(Step.REGISTRATION, Code.DEVICE_UNKNOWN, reason)
         else:
-            self._finish(Step.REGISTRATION, Code.REGISTRATION_FAILED, f"no CallManager took it: {event.reason}")
+            self._finish(Step.REGISTRATION, *taken_by_none(event.reason, by_default=self._is_default))
 
     # Endings
 
     def _reject(self, name: str, code: Code, reason: str) -> None:
-        if self._kind is Kind.CONFIGURATION:
-            self._show(rejected_text(name))
+        if self._kind is Kind.CONFIGURATION and (text := rejected_text(name, code)):
+            self._show(text)
         self._fail(code, reason)
 
     def _fail(self, code: Code, reason: str) -> None:
         if self._kind is not Kind.CONFIGURATION:
-            self._show(Status.TRUST_LIST_UPDATE_FAILED)
-            if code not in _NOT_ABOUT_TRUST:
-                self._show(Status.VERIFICATION_FAILURE)
+            for text in list_failure_texts(code):
+                self._show(text)
         self._finish(Step.TVS if code.startswith("tvs.") else _STEP_OF[self._kind], code, reason)
 
     def _finish(self, step: Step, code: Code, reason: str, server: Address | None = None) -> None:

@@ -3,6 +3,7 @@
 from certferry.errors import MalformedError
 from certferry.phone.events import Register
 from certferry.phone.flash import Flash
+from certferry.phone.outcome import Code
 from certferry.phone.trust import PhoneTrust
 from certferry.wire.phone_config import DeviceSecurityMode, PhoneConfig
 
@@ -15,6 +16,14 @@ def registrations(config: PhoneConfig, trust: PhoneTrust, *, by_default: bool = 
         Register((member.address, member.sips_port if secure else member.sip_port), secure, trusted, by_default)
         for member in config.callmanagers
     )
+
+
+def taken_by_none(reason: str, *, by_default: bool) -> tuple[Code, str]:
+    """Say what it means that no CallManager took the phone, the last one for ``reason``."""
+    if by_default:
+        told = f"the cluster does not know this phone and gave it the default configuration: {reason}"
+        return Code.DEVICE_UNKNOWN, told
+    return Code.REGISTRATION_FAILED, f"no CallManager took it: {reason}"
 
 
 def kept_registrations(flash: Flash) -> tuple[Register, ...]:

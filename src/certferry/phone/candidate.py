@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from certferry.errors import MalformedError
 from certferry.phone.decision import Kind
 from certferry.phone.outcome import Code
+from certferry.phone.status import Status
 from certferry.phone.trust import KnownList, Signer, known_list
+from certferry.wire.phone_config import MAX_SIZE
 from certferry.wire.signed_file import SUFFIX, SignedFile
 from certferry.wire.signed_header import verify_with_key
 from certferry.wire.trust_list import PHONE_LIMIT
@@ -29,10 +31,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a file was rejected before anybody looked at its signer."""
+    """Why a file was rejected for what it is, not for its signer; ``shown`` is what the phone's screen says of it."""
 
     code: Code
     reason: str
+    shown: Status | None = None
 
 
 def read_candidate(kind: Kind, name: str, data: bytes) -> Candidate | Rejection:
@@ -51,8 +54,11 @@ def _trust_list(kind: Kind, name: str, data: bytes) -> Candidate | Rejection:
     return Candidate(kind, name, known.data, known.signer, known=known)
 
 
-def _configuration(name: str, data: bytes) -> Candidate:
+def _configuration(name: str, data: bytes) -> Candidate | Rejection:
     """Read a configuration no further than its header: its XML is not parsed before its signer is believed."""
+    if len(data) > MAX_SIZE:
+        reason = f"{name} has {len(data)} bytes, more than the {MAX_SIZE} a phone loads"
+        return Rejection(Code.CONFIG_MALFORMED, reason, Status.CONFIG_SIZE)
     if not name.endswith(SUFFIX) or data.lstrip()[:1] == b"<":
         return Candidate(Kind.CONFIGURATION, name, data, None, xml=data)
     signed = SignedFile.parse(data)  # of an encrypted file too: what is behind its header is opened once it is believed

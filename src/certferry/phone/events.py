@@ -7,6 +7,7 @@ them open. ``ShowStatus`` and ``Finish`` want no answer.
 from dataclasses import dataclass, field
 
 from certferry.phone.outcome import Code, Outcome
+from certferry.phone.status import Status
 from certferry.wire.certificate import Certificate
 from certferry.wire.tvs import CertificateQueryReply, CertificateQueryRequest
 
@@ -76,10 +77,11 @@ class FileMissing:
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """No server gave an answer that says whether there is such a file."""
+    """No server gave an answer that says whether there is such a file; ``shown`` is what the screen says of that."""
 
     name: str
     reason: str
+    shown: Status = Status.TFTP_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)

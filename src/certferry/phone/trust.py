@@ -20,6 +20,7 @@ from certferry.wire.signed_header import SignedHeader
 from certferry.wire.trust_list import TrustList, TrustRecord
 
 _KNOWN_LISTS = 256
+_ADVANCED = (1, 1)
 _SERVING = (Role.TFTP, Role.CALLMANAGER_TFTP, Role.TVS)
 
 
@@ -161,6 +162,12 @@ class PhoneTrust:
         """The certificates by which a secure phone recognises a CallManager, from both lists."""
         both = (known.callmanager_certificates for known in (self.ctl, self.itl) if known)
         return tuple(dict.fromkeys(certificate for some in both for certificate in some))
+
+    @property
+    def is_advanced(self) -> bool:
+        """Whether a list tells phones that the cluster does advanced algorithms (tag 28 is 1.1; phone-trust 1.4)."""
+        versions = [known.parsed.header.signer_version for known in (self.ctl, self.itl) if known]
+        return any(version is not None and version >= _ADVANCED for version in versions)
 
     def find(self, kind: Kind, signer: Signer) -> Match:
         """Look up who signed a file of ``kind``: in the CTL, then in the ITL."""
