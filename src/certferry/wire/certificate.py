@@ -166,9 +166,10 @@ def _fields(der: bytes) -> tuple[Any, ...]:
 def _fields_of(der: bytes) -> tuple[Any, ...]:
     loaded = x509.load_der_x509_certificate(der)
     public_key, kind, bits = _key_fields(loaded.public_key())
-    names = loaded.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    subject = loaded.subject
+    names = subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return (
-        _whole_name(loaded.subject),
+        _whole_name(subject),
         _whole_name(loaded.issuer),
         _magnitude(loaded.serial_number),
         str(names[0].value) if names else "",

@@ -5,6 +5,8 @@ The order is fixed, ``CN;OU;O;L;ST;C``, joined by ``;`` without a space; attribu
 from one issuer). Other writers join with ``,`` in DER order, so comparison goes through ``comparable``.
 """
 
+from itertools import chain
+
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
@@ -16,15 +18,17 @@ CLUSTER_ORDER = (
     ("ST", NameOID.STATE_OR_PROVINCE_NAME),
     ("C", NameOID.COUNTRY_NAME),
 )
+_PLACE = {oid: place for place, (_, oid) in enumerate(CLUSTER_ORDER)}
 _KNOWN = frozenset(label for label, _ in CLUSTER_ORDER)
 
 
 def name_text(name: x509.Name) -> str:
     """Write ``name`` as the cluster does: ``CN=pub;OU=IST;O=Example;L=Brisbane;ST=QLD;C=AU``."""
-    parts = []
-    for label, oid in CLUSTER_ORDER:
-        parts += [f"{label}={_as_text(attribute.value)}" for attribute in name.get_attributes_for_oid(oid)]
-    return ";".join(parts)
+    parts: list[list[str]] = [[] for _ in CLUSTER_ORDER]
+    for attribute in name:  # once: a cluster with thousands of certificates writes as many names to look at them
+        if (place := _PLACE.get(attribute.oid)) is not None:
+            parts[place].append(f"{CLUSTER_ORDER[place][0]}={_as_text(attribute.value)}")
+    return ";".join(chain.from_iterable(parts))
 
 
 def _as_text(value: str | bytes) -> str:
