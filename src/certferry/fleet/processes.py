@@ -13,10 +13,10 @@ from certferry.fleet.crew import LONGEST_LINE, Handset, parse_outcome
 from certferry.fleet.fleet import AT_ONCE, Attempt, FleetResult, Progress
 from certferry.phone.events import Address
 from certferry.phone.outcome import Outcome
+from certferry.serve.children import end_child, start_child
 
 PHONES_EACH = 500
 """A further process is worth its start from so many phones on."""
-_STOP_SECONDS = 10
 _COMMAND = (sys.executable, "-m", "certferry.fleet.worker")
 _Ended = Callable[[str, Outcome], None]
 _Asking = Coroutine[Any, Any, Mapping[str, Any]]
@@ -136,13 +136,7 @@ class _Crew:
 
     async def start(self) -> None:
         """Start the process and hand its phones over."""
-        self._process = await asyncio.create_subprocess_exec(
-            *_COMMAND,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=LONGEST_LINE,
-            start_new_session=True,  # Ctrl-C on the terminal is for the parent, which ends its workers in order
-        )
+        self._process = await start_child(_COMMAND, limit=LONGEST_LINE)
         await self._write(self._first)
         self._first = {}
         await self._read()
@@ -160,16 +154,8 @@ class _Crew:
 
     async def close(self) -> None:
         """End the process, by force when it takes too long."""
-        if self._process is None:
-            return
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            async with asyncio.timeout(_STOP_SECONDS):
-                await self._process.communicate()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+        if self._process is not None:
+            await end_child(self._process, self._process.communicate())
 
     async def _write(self, said: Mapping[str, Any]) -> None:
         assert self._process is not None  # noqa: S101 -- started before

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from certferry.errors import Refusal
+from certferry.serve.children import end_child, start_child
 
-STOP_SECONDS = 10
 AGAIN_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
@@ -99,14 +99,7 @@ class _Worker:
 
     async def start(self, *further: str) -> Mapping[str, Any]:
         """Start the process and wait until it is ready; return what it said then."""
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            *further,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            pass_fds=self._descriptors,
-            start_new_session=True,  # Ctrl-C on the terminal is for the parent, which stops its workers in order
-        )
+        self._process = await start_child((*self._command, *further), pass_fds=self._descriptors)
         ready: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._listening = asyncio.create_task(self._listen(ready))
         return await ready
@@ -118,16 +111,8 @@ class _Worker:
 
     async def close(self) -> None:
         """Let the process end, by force when it takes too long."""
-        if self._process is None:
-            return
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+        if self._process is not None:
+            await end_child(self._process, self._process.wait())
         if self._listening:
             await self._listening
 
