@@ -8,8 +8,15 @@ from certferry.cli.migration_options import print_result
 from certferry.cli.output import Output
 from certferry.migrate.result import PhoneResult, Verification
 from certferry.trust.list_check import Check, Verdict
+from command_line import certferry
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["dst-pub", "192.0.2.1:6969", "192.0.2.1,192.0.2.2,192.0.2.3"])
+def test_what_option_150_cannot_carry_is_wrong_usage(text: str) -> None:
+    told = certferry("verify", "--source", "127.0.0.1", "--destination", "127.0.0.2", "--option150", text, "--json")
+    assert (told.code, told.error["code"]) == (2, "dhcp.tftp-servers")
 
 
 def check(verdict: Verdict, title: str, remedy: str = "") -> Check:

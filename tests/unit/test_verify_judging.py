@@ -65,6 +65,15 @@ def test_every_check_that_does_not_pass_says_what_to_do(make_cluster: MakeCluste
     assert not any(check.remedy for check in checks if check.verdict == "pass")
 
 
+def test_a_signer_that_has_expired_is_to_be_regenerated_because_an_import_refuses_it(make_cluster: MakeCluster) -> None:
+    looked_at = seen(make_cluster("source", nodes=1), make_cluster("destination", nodes=1), DEVICE, inside=True)
+    for days, word in ((0, "Export All"), (6 * 365, "cert regenerate")):
+        checks = judge(replace(looked_at, now=NOW + timedelta(days=days)))
+        remedies = [check.remedy for check in checks if (check.id, check.verdict) == ("tvs.vouches", "fail")]
+        assert remedies
+        assert all(word in remedy for remedy in remedies)
+
+
 def test_nothing_seen_is_nothing_passed(exchanged: Exchanged) -> None:
     source, destination = exchanged()
     here, there = view(source), view(destination)

@@ -47,6 +47,12 @@ def show_plan(out: Output, made: ImportPlan, own: str, *, verbose: bool) -> None
     _show_found(out, made, own)
     for name, fingerprint in made.signers.items():
         out.text(f"{name} vouches for its certificates with {fingerprint or 'nothing (no manifest)'}")
+    if made.refused:
+        count = len({change.certificate.sha256 for change in made.refused})
+        out.warn(
+            f"{count} certificates are refused, for the reasons in the table: see to it at their cluster, "
+            "export there and consolidate again"
+        )
     for warning in (*made.warnings, *(text for change in made.changes for text in change.warnings)):
         out.warn(warning)
 

@@ -13,6 +13,7 @@ from certferry.cli.dhcp_kea import KEA_VARIABLE
 from certferry.cli.ending import TRACEBACK_VARIABLE
 from certferry.cli.exit_codes import ExitCode
 from certferry.cli.logs import LEVEL_VARIABLE
+from certferry.cli.migration_options import print_remedies
 from certferry.cli.options import CLUSTER_VARIABLE, ClusterOption, JsonOption, cluster_given, output
 from certferry.cli.output import Output
 from certferry.cli.passwords import SFTP_VARIABLE
@@ -97,6 +98,4 @@ def _counted(checks: Iterable[Check]) -> str:
 def _print(out: Output, shown: list[Check]) -> None:
     if shown:
         out.table(("verdict", "check", "what", "evidence"), [(c.verdict, c.id, c.title, c.evidence) for c in shown])
-    for each in shown:
-        if each.remedy and each.verdict != "pass":
-            out.text(f"\n{each.verdict}: {each.title}\n  {each.remedy}")
+    print_remedies(out, shown)

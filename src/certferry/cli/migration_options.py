@@ -72,7 +72,7 @@ def print_result(out: Output, result: Verification, *, everything: bool = True) 
     shown = [check for check in result.checks if everything or check.verdict != "pass"]
     if shown:
         out.table(("verdict", "check", "what", "evidence"), [(c.verdict, c.id, c.title, c.evidence) for c in shown])
-    _print_remedies(out, shown)
+    print_remedies(out, shown)
     out.text("")
     out.table(
         ("phone", "outcome", "step", "reason"), [(p.device, p.outcome, p.step, p.reason) for p in result.phones[:100]]
@@ -80,7 +80,7 @@ def print_result(out: Output, result: Verification, *, everything: bool = True) 
     out.text(f"\n{summary(result)}")
 
 
-def _print_remedies(out: Output, shown: Sequence[Check]) -> None:
+def print_remedies(out: Output, shown: Sequence[Check]) -> None:
     """Print what mends each check that does not pass, once for all that it mends."""
     for verdict in ("fail", "warn", "unknown"):
         found = [check for check in shown if check.verdict == verdict and check.remedy]

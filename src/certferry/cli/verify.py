@@ -28,6 +28,7 @@ from certferry.cli.migration_options import (
     write_report,
 )
 from certferry.cli.options import JsonOption, output
+from certferry.dhcp.scope import tftp_addresses
 from certferry.migrate.gather import Looking, Reach
 from certferry.migrate.place import HTTP_PORT, TVS_PORT
 from certferry.migrate.verify import Wish
@@ -84,7 +85,10 @@ def verify(
 
 
 def _addresses(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+    """What option 150 can carry: addresses, no names and no ports; raises ``TftpServersInvalidError``."""
+    if text is None:
+        return None
+    return tuple(map(str, tftp_addresses(text))) if text.strip() else ()
 
 
 def _held(ctl: Path | None, itl: Path | None) -> dict[Kind, bytes]:

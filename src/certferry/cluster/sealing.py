@@ -17,7 +17,7 @@ class SealError(Refusal):
     """The key file is missing, readable by others, or not the one that sealed this cluster."""
 
     code = "cluster.seal"
-    remedy = "Restore the cluster's seal.key from its backup, owned by you and with mode 0600."
+    remedy = "Copy the cluster's key file from a machine that has it, or from its backup; owned by you, with mode 0600."
 
 
 class Seal:

@@ -146,7 +146,10 @@ def _served(side: SideView, device: str) -> list[str]:
 def option150(seen: Seen) -> Check:
     """Compare what DHCP names with the TFTP nodes that answered."""
     title = "Option 150 names TFTP nodes of the destination"
-    remedy = "Set option 150 of the phones' scope to destination TFTP nodes: certferry dhcp snippet --tftp IP,IP"
+    remedy = (
+        "Set option 150 of the phones' scope to destination TFTP nodes: certferry dhcp set, "
+        "or certferry dhcp snippet --for SERVER --tftp IP,IP"
+    )
     if seen.option150 is None:
         how = "Run it with --option150 IP,IP as the DHCP scope will have it."
         return judged("option150", title, "unknown", "what DHCP will say was not given", how)

@@ -1,7 +1,9 @@
 """The matrix: every TVS node of the source against every signer of the destination, and TVS itself."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
+from certferry.errors import MalformedError
 from certferry.fleet.tvs import TvsHandshakeError, TvsUnreachableError
 from certferry.migrate.seen import Seen, judged
 from certferry.migrate.survey import Answered, Asked, TvsNode
@@ -16,6 +18,10 @@ _IMPORT = (
     "Export All at the destination, Consolidate, then Import All at the SOURCE (certferry bulk export | consolidate | "
     "import), or upload the certificate at the source as Phone-SAST-trust. Then restart TVS on every source node: "
     "utils service restart Cisco Trust Verification Service"
+)
+_EXPIRED = (
+    "This certificate has expired, so an import refuses it. Regenerate it at the destination (certferry cert "
+    "regenerate), export there, consolidate, and import at the SOURCE."
 )
 _RESTART_TVS = "utils service restart Cisco Trust Verification Service"
 
@@ -147,10 +153,19 @@ def _matrix(seen: Seen) -> Iterator[Check]:
         yield judged("tvs.vouches", "TVS vouches for the destination", "unknown", "no signer was seen", remedy)
     for node in seen.survey.nodes:
         for asked in seen.survey.signers:
-            yield from _cell(node, asked)
+            yield from _cell(node, asked, _mending(asked, seen.now))
 
 
-def _cell(node: TvsNode, asked: Asked) -> Iterator[Check]:
+def _mending(asked: Asked, now: datetime) -> str:
+    """Say how a signer comes to be known; the advice to import does not help one that imports refuse."""
+    try:
+        ended = bool(asked.der) and Certificate.parse(asked.der).not_after < now
+    except MalformedError:
+        ended = False
+    return _EXPIRED if ended else _IMPORT
+
+
+def _cell(node: TvsNode, asked: Asked, mending: str) -> Iterator[Check]:
     title = f"TVS {node} vouches for {asked.name}"
     about = f"{asked.signer}; {', '.join(asked.uses)}"
     answer = node.answers.get(asked.signer)
@@ -163,7 +178,7 @@ def _cell(node: TvsNode, asked: Asked) -> Iterator[Check]:
     standing_by = (
         "" if asked.needed or verdict == "pass" else "; it stands by: it signs nothing that hangs on TVS today"
     )
-    yield judged("tvs.vouches", title, verdict, f"{about}: {answer.status.name.lower()}{standing_by}", _IMPORT)
+    yield judged("tvs.vouches", title, verdict, f"{about}: {answer.status.name.lower()}{standing_by}", mending)
     if answer.status is Status.VALID:
         yield _roles(node, asked, answer)
         yield _returned(node, asked, answer)

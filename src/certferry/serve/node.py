@@ -35,7 +35,10 @@ class ListenError(Refusal):
     """A service cannot have its address or port."""
 
     code = "serve.listen"
-    remedy = "See who uses it (ss -lntup), or choose another: certferry cluster set port.NODE.SERVICE NUMBER"
+    remedy = (
+        "See who uses it (ss -lntup), or choose another: certferry cluster set port.NODE.SERVICE NUMBER. "
+        "Below 1024 it needs a privilege: 'Serve on standard ports' has the ways."
+    )
 
 
 _AT_THE_MOMENT = frozenset({"in_progress", "open"})
