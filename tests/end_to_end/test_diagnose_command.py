@@ -115,6 +115,23 @@ def test_what_could_not_be_seen_is_named_where_nothing_failed(tmp_path: Path) ->
     assert "TVS 192.0.2.2:2445 vouches for dst: no answer in 5 s" in ended.stdout
 
 
+def test_a_rehearsal_in_which_all_phones_would_migrate_is_not_taken_for_a_migration(tmp_path: Path) -> None:
+    phone = PhoneResult("SEP001122334455", "would-migrate", "registration", "phone.registered", "registered at dst")
+    verification = Verification.of((WELL, UNSEEN), (phone,), source="a", destination="b", at=datetime.now(UTC))
+    (tmp_path / "result.json").write_text(json.dumps(verification.to_json()))
+    ended = certferry("diagnose", tmp_path / "result.json")
+    assert (ended.code, ended.stdout.splitlines()) == (
+        0,
+        [
+            "Nothing failed: 1 check passes, 1 phone would migrate. 1 could not be told:",
+            "  TVS 192.0.2.2:2445 vouches for dst: no answer in 5 s",
+        ],
+    )
+    told = certferry("diagnose", tmp_path / "result.json", "--json").json
+    assert [each["code"] for each in told["findings"]] == ["phone.registered"]
+    assert told["nothing_failed"].startswith("Nothing failed")
+
+
 def test_a_result_in_which_nothing_could_be_told_is_no_success(tmp_path: Path) -> None:
     assert certferry("diagnose", recorded(tmp_path / "result.json", UNSEEN)).code == 4
     assert certferry("diagnose", recorded(tmp_path / "result.json")).code == 4

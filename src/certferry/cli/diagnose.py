@@ -83,10 +83,10 @@ def diagnose_command(
     out = output(as_json)
     hints = Hints(device, tvs, destination)
     answer = _of_text("\n".join(message), hints) if message else _look_into(file, hints, out)
-    if answer.found:
+    if answer.health:
+        _tell_health(out, answer, answer.health, language)
+    elif answer.found:
         _tell(out, answer.found, language)
-    elif answer.health:
-        _tell_health(out, answer.health, language)
     else:
         out.data({"findings": [], "nothing_recognised": NOTHING_RECOGNISED.of(language)})
         out.say(NOTHING_RECOGNISED.of(language))
@@ -99,9 +99,9 @@ def _tell(out: Output, found: tuple[Diagnosis, ...], language: Language) -> None
         out.text(_in_words(each, language))
 
 
-def _tell_health(out: Output, health: Health, language: Language) -> None:
-    told = health.sentence().of(language)
-    out.data({"findings": [], "nothing_failed": told, "unknown": health.unseen})
+def _tell_health(out: Output, answer: Answer, health: Health, language: Language) -> None:
+    told, findings = health.sentence().of(language), [each.to_json(language) for each in answer.found]
+    out.data({"findings": findings, "nothing_failed": told, "unknown": health.unseen})
     out.text("\n  ".join([told, *health.unseen]))
 
 
@@ -141,7 +141,7 @@ def _look(stream: BinaryIO, hints: Hints, out: Output) -> Answer:
 
 def _of_text(text: str, hints: Hints) -> Answer:
     found = diagnose(text, hints)
-    return Answer(found, None if found else went_well(text, hints.device))
+    return Answer(found, went_well(text, hints.device) if all(each.cause.fine for each in found) else None)
 
 
 def _pieces(beginning: bytes, stream: BinaryIO, out: Output) -> Iterator[bytes]:

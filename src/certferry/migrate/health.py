@@ -21,14 +21,13 @@ class Health:
 
     def sentence(self) -> Text:
         """Say that nothing failed, and what is counted instead."""
-        english = [
-            f"{n} {what}" for n, what in ((self.passed, "checks pass"), (self.moved, "phones would migrate")) if n
-        ]
-        japanese = [
-            f"{what} {n} {of}"
-            for n, what, of in ((self.passed, "合格", "件"), (self.moved, "移行可能な電話機", "台"))
-            if n
-        ]
+        english, japanese = [], []
+        if self.passed:
+            english.append("1 check passes" if self.passed == 1 else f"{self.passed} checks pass")
+            japanese.append(f"合格 {self.passed} 件")
+        if self.moved:
+            english.append(f"{self.moved} phone{'s' if self.moved > 1 else ''} would migrate")
+            japanese.append(f"移行可能な電話機 {self.moved} 台")
         unseen = len(self.unseen)
         return Text(
             f"Nothing failed: {', '.join(english) or 'the result says that all went well'}."
