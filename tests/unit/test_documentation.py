@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,10 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ .*$", re.MULTILINE)
 JAPANESE_PAGES = ("reference/troubleshooting", "how-to/migrate-in-the-browser")
+ROOMS = dict(
+    re.findall(r"^\| `(\w+)/` \| (.*) \|$", (DOCS / "explanation" / "architecture.md").read_text("utf-8"), re.MULTILINE)
+)
+"""What the picture of the house says of each package."""
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -50,6 +55,24 @@ def commands_in(page: Path) -> Iterator[list[str]]:
 def anchors_of(page: Path) -> set[str]:
     headings = (re.sub(r"[^\w\- ]", "", line.lstrip("#").strip().lower()) for line in HEADING.findall(prose_of(page)))
     return {heading.replace(" ", "-") for heading in headings} | set(re.findall(r'<a id="([^"]+)">', text_of(page)))
+
+
+# --- the house
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS.keys() - {"cli"}))  # has a module for each noun
+def test_the_picture_of_the_house_names_every_module_of_a_room_and_no_other(room: str) -> None:
+    folder = ROOT / "src" / "certferry" / room
+    files = [path for path in (*folder.iterdir(), *folder.glob("waves/*")) if not path.name.startswith("__")]
+    there = {path.stem for path in files if path.is_dir() or path.suffix == ".py"}
+    named = set(re.findall(r"`([\w*]+)/?`", ROOMS[room]))
+    assert [name for name in there if not any(fnmatch(name, each) for each in named)] == []
+    assert [each for each in named if not any(fnmatch(name, each) for name in there)] == []
+
+
+def test_the_picture_of_the_house_has_every_room() -> None:
+    rooms = (ROOT / "src" / "certferry").glob("*/__init__.py")
+    assert {path.parent.name for path in rooms} == ROOMS.keys()
 
 
 # --- what is generated
