@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from certferry.cluster.cluster import Cluster
+from certferry.cluster.parameters import SECURITY_MODE
 from certferry.lab.keys import PooledKeys
 from certferry.lab.lab import tftp_servers
 from certferry.lab.pair import Pair
@@ -73,6 +74,23 @@ async def test_what_is_not_seen_from_outside_is_unknown_and_not_passed(
     }
     assert all(check.remedy for check in result.checks if check.verdict == "unknown")
     assert [phone.outcome for phone in result.phones] == ["would-migrate"]
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["inside", "outside"])
+async def test_clusters_that_left_mixed_mode_are_as_healthy(tmp_path: Path, key_pool: PooledKeys, inside: bool) -> None:
+    async with Pair.opened(tmp_path, key_pool, secure=True) as pair:
+        await pair.exchange()
+        for cluster in (pair.source, pair.destination):
+            cluster.set_parameter(SECURITY_MODE, "non-secure")
+        await pair.settled()
+        result = await verified(pair, inside=inside, devices=[pair.phone.device])
+        flash = await pair.settle_phone()
+        moved = await pair.move(flash)
+    assert said(result, "fail") == said(result, "warn") == set()
+    assert "list.left-mixed-mode" in said(result, "pass")
+    assert [phone.outcome for phone in result.phones] == ["would-migrate"]
+    assert moved.outcome is not None
+    assert moved.outcome.ok
 
 
 async def test_the_other_nodes_are_found_in_the_lists_of_the_one_named(tmp_path: Path, key_pool: PooledKeys) -> None:

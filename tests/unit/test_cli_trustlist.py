@@ -85,6 +85,20 @@ def test_a_list_emptied_for_a_rollback_shows_empty_records_and_fails(cluster: Cl
     assert certferry("trustlist", "verify", itl).code == 4
 
 
+def test_the_ctl_of_a_cluster_that_left_mixed_mode_is_shown_emptied_and_is_sound(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.set_parameter("security-mode", "mixed")
+    cluster.set_parameter("security-mode", "non-secure")
+    ctl = written(cluster, "CTL", tmp_path)
+    records = certferry("trustlist", "show", ctl, "--json").json["records"]
+    assert {record["role"] for record in records if record["emptied"]} == {"CCM+TFTP"}
+    assert "CTL Record #:1" in certferry("trustlist", "show", ctl).stdout
+    verified = certferry("trustlist", "verify", ctl, "--json")
+    assert verified.code == 0
+    assert "list.left-mixed-mode" in {check["id"] for check in verified.json["checks"]}
+
+
 def test_what_is_cut_short_is_refused_naming_the_place(itl: Path) -> None:
     whole = itl.read_bytes()
     for length in (0, 1, 100, len(whole) - 1):

@@ -17,7 +17,7 @@ class ListUnknownError(UsageError):
     """The cluster has no such trust list."""
 
     code = "web.list-unknown"
-    remedy = "A cluster has one ITL for each TFTP node, and a CTL in mixed mode only; see /api/v1/trust-lists."
+    remedy = "A cluster has one ITL for each TFTP node, and a CTL in mixed mode or after it; see /api/v1/trust-lists."
 
 
 @router.get("")
