@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from certferry.cli.migration_options import print_result
 from certferry.cli.output import Output
+from certferry.cli.verification_options import print_result
 from certferry.migrate.result import PhoneResult, Verification
 from certferry.trust.list_check import Check, Verdict
 from command_line import certferry

@@ -13,10 +13,10 @@ from certferry.cli.dhcp_kea import KEA_VARIABLE
 from certferry.cli.ending import TRACEBACK_VARIABLE
 from certferry.cli.exit_codes import ExitCode
 from certferry.cli.logs import LEVEL_VARIABLE
-from certferry.cli.migration_options import print_remedies
 from certferry.cli.options import CLUSTER_VARIABLE, ClusterOption, JsonOption, cluster_given, output
 from certferry.cli.output import Output
 from certferry.cli.passwords import SFTP_VARIABLE
+from certferry.cli.verification_options import print_remedies
 from certferry.cluster.location import KEY_VARIABLE, ClusterLocation
 from certferry.cluster.server_address import PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE
 from certferry.readiness.checking import DEFAULT_WINDOW, check_host

@@ -35,9 +35,9 @@ from certferry.cli.migrate_options import (
     to_type,
 )
 from certferry.cli.migrate_view import LineView, print_status, say_next, watching
-from certferry.cli.migration_options import print_result
 from certferry.cli.options import JsonOption, YesOption, confirm, output
 from certferry.cli.output import Output
+from certferry.cli.verification_options import print_result
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.migrations import (
     TO_RUN,

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 import uvloop
 
-from certferry.cli.migration_options import (
+from certferry.cli.options import JsonOption, output
+from certferry.cli.verification_options import (
     DEFAULT_MODEL,
     DEFAULT_TIMEOUT,
     DestinationOption,
@@ -26,7 +27,6 @@ from certferry.cli.migration_options import (
     print_result,
     write_report,
 )
-from certferry.cli.options import JsonOption, output
 from certferry.migrate.gather import Looking, Reach
 from certferry.migrate.place import HTTP_PORT, TVS_PORT
 from certferry.migrate.rehearse import rehearse as run_rehearsal

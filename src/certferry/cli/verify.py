@@ -9,7 +9,8 @@ import typer
 import uvloop
 
 from certferry.cli.files import read_file
-from certferry.cli.migration_options import (
+from certferry.cli.options import JsonOption, output
+from certferry.cli.verification_options import (
     DEFAULT_MODEL,
     DEFAULT_TIMEOUT,
     DestinationOption,
@@ -27,7 +28,6 @@ from certferry.cli.migration_options import (
     print_result,
     write_report,
 )
-from certferry.cli.options import JsonOption, output
 from certferry.dhcp.scope import tftp_addresses
 from certferry.migrate.gather import Looking, Reach
 from certferry.migrate.place import HTTP_PORT, TVS_PORT
