@@ -1,5 +1,6 @@
 """What the rules of stores look at is found by name, among however many: they decide as if they saw all of it."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from random import Random
 
@@ -7,6 +8,7 @@ import pytest
 from sqlalchemy import delete, func, select
 
 from certferry.cluster import schema
+from certferry.cluster.certificate_search import CertificateAmbiguousError, CertificateNotFoundError, find_entry
 from certferry.cluster.certificate_text import name_key
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.trust_stores import UndoImpossibleError
@@ -111,6 +113,57 @@ def test_names_that_were_lost_are_made_anew(
             for table in (schema.certificate, schema.certificate_text, schema.certificate_name)
         }
     assert len(counts) == 1
+
+
+# --- finding by what a person would call it
+
+
+@pytest.mark.parametrize("release", ["11.5.1", "14"])
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "Example CA", "example ca", "Example_CA.pem", "EXAMPLE_CA_0A1B2C.PEM", "Example_CA_0a1b2c.pem", "0a1b2c",
+        "0A1B2C", "100%", "100%.pem", "under_score", "under score", "Grün", "grün.pem", "nobody",
+        "", "%", "_", "a", "b.pem", "O=Example",
+    ],
+)  # fmt: skip
+def test_an_entry_is_found_in_the_database_as_it_is_among_all_entries(
+    make_cluster: MakeCluster, make_certificate: MakeCertificate, release: str, reference: str
+) -> None:
+    cluster = make_cluster(nodes=1, release=release)
+    names = ["CN=Example CA", "CN=100%", "CN=1000", "CN=under_score", "CN=under-score", "CN=Grün", "CN=a", "O=Example"]
+    held = [make_certificate(name, ec=True, serial=0x0A1B2C + place) for place, name in enumerate(names)]
+    hold(cluster, *held)
+    hold(cluster, make_certificate("CN=Example CA", ec=True), store=CCM)
+    assert found(lambda: cluster.find_trust_entry(reference, SAST)) == found(
+        lambda: find_entry(cluster.trust_entries(SAST), reference, cluster.release)
+    )
+
+
+def test_an_entry_is_found_by_its_fingerprint_and_the_beginning_of_it(
+    cluster: Cluster, make_certificate: MakeCertificate
+) -> None:
+    held = [make_certificate(f"CN=pub-{number}", ec=True) for number in range(5)]
+    hold(cluster, *held)
+    for reference in (held[2].sha256, held[2].sha256.upper(), held[2].sha256[:6], held[2].sha256[:30].upper()):
+        assert cluster.find_trust_entry(reference, SAST).certificate == held[2]
+    with pytest.raises(CertificateNotFoundError):
+        cluster.find_trust_entry(held[2].sha256[:5], SAST)
+
+
+def test_namesakes_in_one_store_are_told_apart(cluster: Cluster, make_certificate: MakeCertificate) -> None:
+    held = [make_certificate("CN=pub", ec=True) for _ in range(2)]
+    hold(cluster, *held)
+    with pytest.raises(CertificateAmbiguousError, match=held[1].serial_hex):
+        cluster.find_trust_entry("PUB", SAST)
+    assert cluster.find_trust_entry(held[1].serial_hex, SAST).certificate == held[1]
+
+
+def found(find: Callable[[], TrustEntry]) -> TrustEntry | str:
+    try:
+        return find()
+    except (CertificateNotFoundError, CertificateAmbiguousError) as refusal:
+        return str(refusal)
 
 
 # --- what is decided

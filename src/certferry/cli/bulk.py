@@ -1,7 +1,8 @@
 """``certferry bulk``: the four buttons of Bulk Certificate Management, with a plan before and an undo after."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import json
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -34,6 +35,7 @@ from certferry.cli.passwords import bundle_password, first_line
 from certferry.cli.progress import progress_bars
 from certferry.cluster.acting import actor
 from certferry.cluster.cluster import Cluster
+from certferry.cluster.searching import HistoryLine, Slice
 from certferry.cluster.trust_stores import still_to_undo
 from certferry.errors import UsageError
 from certferry.trust.purpose import BulkType
@@ -45,6 +47,7 @@ app.command("sftp")(bulk_sftp.sftp)
 T = TypeVar("T")
 PASSWORD_TRIES = 3
 """How often a file's password is asked for."""
+_LINES_AT_ONCE = 1000
 
 
 class CertificateType(StrEnum):
@@ -244,25 +247,32 @@ def undo(
 def history(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
     """Show who changed the trust stores, when and how; the latest first."""
     out, opened = output(as_json), open_cluster(cluster)
-    entries = list(reversed(opened.history()))
+    entries = list(_history(opened))
     described = [
         {
-            **e.details,
+            **json.loads(e.details),
             "id": e.id,
             "at": e.at,
             "actor": e.actor,
             "action": e.action,
-            "changes": len(e.changes),
+            "changes": e.changes,
             "undone": e.undone,
         }
         for e in entries
     ]
     out.data({"history": described})
     rows = [
-        (e.id, f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.action, len(e.changes), "undone" if e.undone else "")
-        for e in entries
+        (e.id, f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.action, e.changes, "undone" if e.undone else "") for e in entries
     ]
     out.table(("id", "when (UTC)", "who", "what", "changes", ""), rows)
+
+
+def _history(opened: Cluster) -> Iterator[HistoryLine]:
+    skip, total = 0, 1
+    while skip < total:
+        found = opened.find_history(Slice(skip, _LINES_AT_ONCE))
+        yield from found.items
+        skip, total = skip + _LINES_AT_ONCE, found.total
 
 
 @app.command("remove-cluster")

@@ -9,7 +9,7 @@ import typer
 from certferry.cli.files import read_file, write_file
 from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, open_cluster, output
 from certferry.cli.output import Output
-from certferry.cluster.certificate_search import CertificateNotFoundError, file_name, find_entry
+from certferry.cluster.certificate_search import CertificateNotFoundError, file_name
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.trust_stores import TrustEntryOwnError
 from certferry.cluster.uploading import UploadTargetError, read_certificates, upload_trust
@@ -194,7 +194,7 @@ def delete(
     """Take a certificate out of a trust store, on all nodes."""
     out = output(as_json)
     opened = open_cluster(cluster)
-    entry = find_entry(opened.trust_entries(store), reference, opened.release)
+    entry = opened.find_trust_entry(reference, store)
     if entry.is_own:
         raise TrustEntryOwnError(
             f"{entry.certificate.common_name} in {store} is one of this cluster's own certificates"
@@ -226,7 +226,7 @@ def _expiry(held: Identity | TrustEntry) -> datetime:
 
 def _find(opened: Cluster, reference: str, store: Store | None, node: str | None) -> Certificate:
     if store is not None:
-        return find_entry(opened.trust_entries(store), reference, opened.release).certificate
+        return opened.find_trust_entry(reference, store).certificate
     for purpose in Purpose:
         if purpose.casefold() == reference.casefold():
             return opened.identity(purpose, opened.node(node).name if node else None).certificate

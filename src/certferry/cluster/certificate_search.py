@@ -7,7 +7,8 @@ from certferry.errors import UsageError
 from certferry.trust.release import Release
 from certferry.wire.certificate import Certificate
 
-_SHORTEST_PREFIX = 6
+SHORTEST_PREFIX = 6
+"""As few digits of a fingerprint mean a certificate."""
 
 
 class CertificateNotFoundError(UsageError):
@@ -36,7 +37,7 @@ def find_entry(entries: Sequence[TrustEntry], reference: str, release: Release) 
     Raises ``CertificateNotFoundError`` and ``CertificateAmbiguousError``, which tells the candidates.
     """
     found = [entry for entry in entries if reference.casefold() in _names(entry.certificate, release)]
-    if not found and len(reference) >= _SHORTEST_PREFIX:
+    if not found and len(reference) >= SHORTEST_PREFIX:
         found = [entry for entry in entries if entry.certificate.sha256.startswith(reference.lower())]
     if not found:
         raise CertificateNotFoundError(f"no certificate is called {reference!r}")

@@ -13,6 +13,7 @@ from typing import Self
 from certferry.cluster import audit, certificate_text, nodes, parameters, phones, schema, trust_lists, trust_stores
 from certferry.cluster.acting import actor
 from certferry.cluster.certificate_management import CertificateManagement
+from certferry.cluster.certificate_search import find_entry
 from certferry.cluster.feed import Feed, feed_of
 from certferry.cluster.founding import ClusterSpec, found
 from certferry.cluster.issuing import FreshKeys, KeySource
@@ -84,6 +85,16 @@ class Cluster(CertificateManagement, Searches, Readings, Ledgers):
                 certificate_text.put_missing_names(connection)
         with self._database.read() as connection:
             return trust_stores.read_entries_about(connection, certificates)
+
+    def find_trust_entry(self, reference: str, store: Store) -> TrustEntry:
+        """The one entry of a store that ``reference`` means: a common name, serial, fingerprint or file name.
+
+        Raises ``CertificateNotFoundError``, ``CertificateAmbiguousError``.
+        """
+        self.prepare_searches()
+        with self._database.read() as connection:
+            called = trust_stores.read_entries_called(connection, store, reference)
+        return find_entry(called, reference, self.release)
 
     def change_trust(
         self, changes: Sequence[TrustChange], *, action: str, details: Mapping[str, object] | None = None

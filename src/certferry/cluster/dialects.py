@@ -1,5 +1,6 @@
 """SQL that SQLite and PostgreSQL spell differently."""
 
+import re
 from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Integer, MetaData, String
@@ -26,6 +27,11 @@ class LikeAnyCase(FunctionElement[bool]):
 
     def __init__(self, column: ColumnElement[str], pattern: str) -> None:
         super().__init__(column, pattern)
+
+
+def like(text: str) -> str:
+    """Return the pattern that matches just ``text``."""
+    return re.sub(r"([%_/])", r"/\1", text)
 
 
 @compiles(JsonLength)

@@ -6,7 +6,6 @@ lost without harm.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, func, or_, sele
 from certferry.cluster import schema
 from certferry.cluster.certificate_text import put_texts
 from certferry.cluster.database import Database
-from certferry.cluster.dialects import JsonLength, LikeAnyCase
+from certferry.cluster.dialects import JsonLength, LikeAnyCase, like
 from certferry.cluster.trust_stores import UndoImpossibleError
 from certferry.cluster.values import OWN
 from certferry.trust.purpose import Store
@@ -262,7 +261,7 @@ def contains(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:
     """Match any column that contains ``text`` in any letter case; an empty text is in every column."""
     if not text:
         return true()
-    pattern = "%" + re.sub(r"([%_/])", r"/\1", text) + "%"
+    pattern = f"%{like(text)}%"
     return or_(*(LikeAnyCase(column, pattern) for column in columns))
 
 

@@ -8,10 +8,25 @@ from itertools import groupby
 from secrets import token_hex
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, delete, insert, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from certferry.cluster import schema
+from certferry.cluster.certificate_search import SHORTEST_PREFIX
 from certferry.cluster.certificate_text import name_key
+from certferry.cluster.dialects import LikeAnyCase, like
 from certferry.cluster.identities import store_certificates
 from certferry.cluster.touched import Touched, touch
 from certferry.cluster.values import OWN, HistoryEntry, Identity, TrustChange, TrustEntry
@@ -87,6 +102,23 @@ def read_entries_about(connection: Connection, certificates: Iterable[Certificat
     named = (select(name.c.sha256).where(name.c.name.in_(part)) for part in parts)
     about = (entry for part in named for entry in _read(connection, schema.trust_entry.c.sha256.in_(part)))
     return tuple({(entry.store, entry.certificate): entry for entry in (*_read_own(connection), *about)}.values())
+
+
+def read_entries_called(connection: Connection, store: Store, reference: str) -> tuple[TrustEntry, ...]:
+    """Read those of a store that ``reference`` may mean (see ``certificate_search``), a few of many thousands.
+
+    Texts have to be there: see ``certificate_text``.
+    """
+    entry, text = schema.trust_entry.c, schema.certificate_text.c
+    if not reference.isascii():  # whose letter case a database may not know
+        return read_entries(connection, store)
+    pattern = like(reference)
+    file = func.replace(text.common_name, " ", "_")
+    names = (text.common_name, text.serial, text.sha256, file + ".pem", file + "_" + text.serial + ".pem")
+    called = [LikeAnyCase(name, pattern) for name in names]
+    if len(reference) >= SHORTEST_PREFIX:
+        called.append(LikeAnyCase(text.sha256, pattern + "%"))
+    return _read(connection, (entry.store == store.value) & entry.sha256.in_(select(text.sha256).where(or_(*called))))
 
 
 def _parts(keys: Iterable[str]) -> Iterator[Sequence[str]]:
