@@ -12,7 +12,7 @@ from certferry.lab.lab import tftp_servers
 from certferry.lab.pair import Pair
 from certferry.migrate.gather import Looking, Reach
 from certferry.migrate.place import Place
-from certferry.migrate.rehearse import choose_phones, rehearse
+from certferry.migrate.rehearse import Rehearsed, choose_phones, rehearse
 from certferry.migrate.result import DONE, FAILED, PARTLY, Verification
 from certferry.migrate.verify import Wish, verify
 from certferry.serve.registrar import Registrar
@@ -216,3 +216,13 @@ async def test_a_dead_tftp_node_beside_a_live_one_only_warns(tmp_path: Path, key
         result = await verify(here, there, phones, looking, now=datetime.now(UTC))
     found = [check for check in result.checks if check.id == "tftp.reachable" and check.verdict != "pass"]
     assert [(check.verdict, "phones ask the next" in check.evidence) for check in found] == [("warn", True)]
+
+
+async def test_a_6901_which_asks_for_no_itl_is_rehearsed_without_one(tmp_path: Path, key_pool: PooledKeys) -> None:
+    async with Pair.opened(tmp_path, key_pool) as pair:
+        here, there = from_outside(pair.source), from_outside(pair.destination)
+        phones = [Rehearsed(pair.phone.device, model) for model in ("6901", "8861")]
+        result = await rehearse(here, there, phones, Looking(), datetime.now(UTC))
+    told = [(phone.outcome, phone.code) for phone in result.phones]
+    assert told == [("would-migrate", "phone.registered"), ("would-fail", "tvs.invalid")]
+    assert any("asks for no ITL" in entry.text for entry in result.phones[0].journal)
