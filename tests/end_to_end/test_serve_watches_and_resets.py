@@ -248,7 +248,7 @@ async def test_hostile_answers_to_a_reset_harm_no_other_phone(folder: Path, clus
                 async with registered(cluster, f"SEP00000000001{number}") as hostile:
                     hostile.connection.on_request = _sending(hostile, garbage)
                     cluster.resets.ask({f"h{number}": hostile.device}, "wave 1")
-                    await until(lambda: not cluster.resets.any_open())
+                    await until(lambda: cluster.resets.open_count() == 0)
             cluster.resets.ask({"r1": PHONE}, "wave 1")
             await until(lambda: outcome(cluster, "r1") is ResetOutcome.DONE)
             assert innocent.told == ["r1"]

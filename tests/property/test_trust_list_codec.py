@@ -93,8 +93,9 @@ def test_a_record_is_as_long_as_it_says(record: TrustRecord) -> None:
 
 
 @given(trust_lists)
-def test_the_signer_record_is_one_of_the_records_or_none(trust_list: TrustList) -> None:
-    record = trust_list.signer_record()
+def test_the_record_of_a_signer_is_one_of_those_in_its_role_or_none(trust_list: TrustList) -> None:
+    header = trust_list.header
+    record = trust_list.find(header.subject, header.issuer, header.serial, 0)
     assert record is None or record in trust_list.records_with_role(0)
 
 

@@ -3,7 +3,6 @@
 import pytest
 
 from certferry.trust.list_rules import (
-    MAXIMUM_CERTIFICATES,
     ListIncompleteError,
     NodeCertificates,
     RecordSpec,
@@ -11,13 +10,11 @@ from certferry.trust.list_rules import (
     ctl_signer,
     itl_records,
     itl_signer,
-    size_warnings,
 )
 from certferry.trust.purpose import Purpose
 from certferry.trust.release import Release
 from certferry.wire.certificate import Certificate
 from certferry.wire.roles import Role
-from certferry.wire.trust_list import PHONE_LIMIT
 from conftest import MakeCertificate
 
 OLD, FIRST_WITH_RECOVERY, LAST_BEFORE_12, NEW = map(Release.parse, ("10.5(1)", "10.5(2)", "11.5(1)", "12.0(1)"))
@@ -259,23 +256,3 @@ class TestIncompleteClusters:
     def test_a_cluster_has_a_publisher(self, nodes: Nodes) -> None:
         with pytest.raises(ListIncompleteError, match="publisher"):
             ctl_records(NEW, [node for node in nodes if node.name != "pub"])
-
-
-class TestLimits:
-    def record(self, certificate: Certificate | None) -> RecordSpec:
-        return RecordSpec(Role.TVS, certificate, "node", "10.0.0.9")
-
-    def test_39_certificates_and_64_kilobytes_are_still_loaded(self, make_certificate: MakeCertificate) -> None:
-        certificate = make_certificate()
-        assert size_warnings([self.record(certificate)] * MAXIMUM_CERTIFICATES, PHONE_LIMIT) == ()
-
-    def test_the_40th_certificate_is_warned_of(self, make_certificate: MakeCertificate) -> None:
-        (warning,) = size_warnings([self.record(make_certificate())] * 40, 60_000)
-        assert "40 certificates" in warning
-
-    def test_a_byte_beyond_64_kilobytes_is_warned_of(self) -> None:
-        (warning,) = size_warnings([], 65_537)
-        assert "65537 bytes" in warning
-
-    def test_emptied_records_hold_no_certificate(self) -> None:
-        assert size_warnings([self.record(None)] * 50, 2_000) == ()

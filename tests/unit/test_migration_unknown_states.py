@@ -181,7 +181,7 @@ def test_a_migration_whose_phone_is_in_an_unknown_state_can_be_cancelled(cluster
     poison_phone(cluster, state="beamed")
     cancel(cluster, "strange", "it is damaged", NOW)
     assert ledger.find("strange").state is State.CANCELLED
-    assert not cluster.resets.any_open(), "also the reset of the phone in doubt is taken back"
+    assert cluster.resets.open_count() == 0, "also the reset of the phone in doubt is taken back"
 
 
 # --- on the command line, on the pages, in the API

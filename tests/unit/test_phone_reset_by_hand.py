@@ -73,7 +73,7 @@ def test_each_that_is_not_reset_is_told_and_why(cluster: Cluster, reset: Callabl
     assert f"{FIRST}  done        resets, told by pub" in ended.stdout
     assert f"{SECOND}  unanswered  was told by pub and did not answer" in ended.stdout
     assert f"{THIRD}  absent      is registered at no node that runs; withdrawn" in ended.stdout
-    assert not cluster.resets.any_open()
+    assert cluster.resets.open_count() == 0
 
 
 def test_where_none_is_reset_it_failed_and_nothing_comes_later(cluster: Cluster, reset: Callable[..., Ended]) -> None:

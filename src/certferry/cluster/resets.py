@@ -139,10 +139,6 @@ class Resets:
         with self._database.read() as connection:
             return connection.scalar(select(func.count()).select_from(_TABLE).where(_OPEN)) or 0
 
-    def any_open(self) -> bool:
-        """Whether there is a request that nobody has taken; cheap, for those who look often."""
-        return self.version_and_any_open()[1]
-
     def version_and_any_open(self) -> tuple[int, bool]:
         """Read the cluster's change version and whether a request is open, in one query."""
         version = select(schema.fact.c.value).where(schema.fact.c.key == "version").scalar_subquery()

@@ -1,6 +1,5 @@
-"""The status messages a phone shows, word for word (phone-trust 4.4), and the line it shows them on."""
+"""The status messages a phone shows, word for word (phone-trust 4.4)."""
 
-from datetime import datetime
 from enum import StrEnum
 
 from certferry.phone.flash import Flash
@@ -55,10 +54,3 @@ def rejected_text(name: str, code: Code) -> str | None:
     None when it was not taken for something else.
     """
     return None if code in _NOT_ABOUT_SIGNERS else f"invalid file {name}, authenticated fail. Reason:14"
-
-
-def status_line(text: str, shown_at: datetime) -> str:
-    """Write one line as 7800 and 8800 phones show it: ``[8:52:30am 10/01/19] ITL installed`` (month first)."""
-    hour = shown_at.hour % 12 or 12
-    half = "am" if shown_at.hour < 12 else "pm"  # noqa: PLR2004 -- noon
-    return f"[{hour}:{shown_at:%M:%S}{half} {shown_at:%m/%d/%y}] {text}"

@@ -27,7 +27,6 @@ from certferry.trust.purpose import Purpose
 from certferry.trust.release import Release
 from certferry.wire.certificate import Certificate
 from certferry.wire.roles import Role
-from certferry.wire.trust_list import PHONE_LIMIT
 
 MAXIMUM_CERTIFICATES = 39
 """More than these make a list too large for phones (phone-trust 1.10: documented)."""
@@ -119,17 +118,6 @@ def itl_signer(release: Release, tftp_node: str) -> SignerSpec:
 def ctl_signer(release: Release, publisher: str) -> SignerSpec:
     """Say whose key signs the CTL, where ``publisher`` is the publisher; its certificate is the first record's."""
     return SignerSpec(Purpose.ITL_RECOVERY if release.itl_recovery_signs else Purpose.CALLMANAGER, publisher)
-
-
-def size_warnings(records: Iterable[RecordSpec], size: int) -> tuple[str, ...]:
-    """Warn about a list of ``size`` bytes that phones may not load; nothing to say is an empty tuple."""
-    count = sum(record.certificate is not None for record in records)
-    warnings = []
-    if count > MAXIMUM_CERTIFICATES:
-        warnings.append(f"{count} certificates in the list; phones are known to load {MAXIMUM_CERTIFICATES}")
-    if size > PHONE_LIMIT:
-        warnings.append(f"the list has {size} bytes; phones load at most {PHONE_LIMIT}")
-    return tuple(warnings)
 
 
 def _record(role: Role, node: NodeCertificates, purpose: Purpose) -> RecordSpec:

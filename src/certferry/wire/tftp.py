@@ -16,12 +16,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
-from typing import ClassVar, Literal, Self, get_args
+from typing import ClassVar, Literal, Self
 
 from certferry.errors import MalformedError
 
 Mode = Literal["octet", "netascii"]
-MODES: tuple[str, ...] = get_args(Mode)
 DEFAULT_BLKSIZE = 512
 LARGEST_REQUEST = 512
 """A request with all its options fits 512 bytes (RFC 2347)."""

@@ -31,13 +31,6 @@ class TruncatedError(MalformedError):
     remedy = "Fetch the file or message again; it was cut short or its lengths are wrong."
 
 
-class TrailingBytesError(MalformedError):
-    """Bytes are left over where nothing more may stand."""
-
-    code = "wire.trailing-bytes"
-    remedy = "Fetch the file or message again; its lengths do not agree with its content."
-
-
 class ValueLengthError(MalformedError):
     """A value does not have the length that its tag calls for."""
 
@@ -134,12 +127,6 @@ class Cursor:
         """Whether everything has been read."""
         return self._position == self._end
 
-    def peek(self) -> int:
-        """Return the next byte without taking it; raise ``TruncatedError`` at the end."""
-        if self._position == self._end:
-            raise TruncatedError(f"nothing is left at offset {self.offset} where 1 byte is needed")
-        return self._data[self._position]
-
     def take(self, size: int) -> bytes:
         """Read exactly ``size`` bytes; raise ``TruncatedError`` when fewer are left."""
         start = self._position
@@ -156,10 +143,6 @@ class Cursor:
         """Read two bytes as a number."""
         return int.from_bytes(self.take(2), "big")
 
-    def u32(self) -> int:
-        """Read four bytes as a number."""
-        return int.from_bytes(self.take(4), "big")
-
     def tlv(self) -> Element:
         """Read one TLV: tag 1 byte, length 2 bytes, value."""
         tag = self.u8()
@@ -175,11 +158,6 @@ class Cursor:
     def rest(self) -> bytes:
         """Read everything that is left."""
         return self.take(self.remaining)
-
-    def expect_end(self) -> None:
-        """Raise ``TrailingBytesError`` unless everything has been read."""
-        if not self.at_end:
-            raise TrailingBytesError(f"{self.remaining} bytes are left over at offset {self.offset}")
 
 
 def span(data: bytes, position: int, end: int) -> tuple[int, int, int]:

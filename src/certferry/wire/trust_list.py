@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from certferry.errors import MalformedError
 from certferry.wire.certificate import Certificate
 from certferry.wire.names import comparable
-from certferry.wire.roles import Role
 from certferry.wire.signed_header import Digest, SignedHeader, header_of, require_key_of, sign_with
 from certferry.wire.tlv import (
     Element,
@@ -244,14 +243,6 @@ class TrustList:
         """
         return self.header.encode() + b"".join(record.encode() for record in self.records)
 
-    def signer_record(self) -> TrustRecord | None:
-        """Return the SAST record that the header names as signer, or None: the list does not vouch for itself."""
-        return self._signer_among((Role.SAST,))
-
-    def has_signer_in(self, roles: Iterable[int]) -> bool:
-        """Whether a record in one of ``roles`` is the certificate that the header names as signer."""
-        return self._signer_among(roles) is not None
-
     def records_with_role(self, *roles: int) -> tuple[TrustRecord, ...]:
         """Return the records in any of ``roles``, in file order, emptied ones too."""
         return tuple(record for record in self.records if record.role in roles)
@@ -260,11 +251,6 @@ class TrustList:
         """Return the first record of that certificate, in any of ``roles`` or, without any, in whatever role."""
         candidates = self.records_with_role(*roles) if roles else self.records
         return next((record for record in candidates if record.is_named(subject, issuer, serial)), None)
-
-    def _signer_among(self, roles: Iterable[int]) -> TrustRecord | None:
-        wanted = tuple(roles)
-        header = self.header
-        return self.find(header.subject, header.issuer, header.serial, *wanted) if wanted else None
 
 
 def build_trust_list(
