@@ -21,6 +21,7 @@ from certferry.migrate.waves.steering import (
     Finish,
     Observations,
     Pause,
+    Redate,
     Reset,
     Steered,
     Withdraw,
@@ -100,6 +101,12 @@ class World:
         elif behaviour == "vanishes":
             yield after(1), "source", device, Step.UNREGISTERED
 
+    def set_clock_back(self, seconds: float) -> None:
+        """What is on its way comes as soon as it would have."""
+        back = timedelta(seconds=seconds)
+        self.now -= back
+        self.coming = [(at - back, side, device, step) for at, side, device, step in self.coming]
+
     def look(self, devices: Sequence[str]) -> dict[str, Seen]:
         return {
             d: Seen(self.requests.get(d), dict(self.source.get(d, {})), dict(self.destination.get(d, {})))
@@ -128,6 +135,7 @@ class History:
     chance: Random
     kills: float
     pauses: float
+    set_back: tuple[int, float] = (-1, 0.0)
     counted_from: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     ended: bool = False
     ends: dict[str, list[PhoneState]] = field(default_factory=dict)
@@ -135,8 +143,10 @@ class History:
 
     def run(self) -> None:
         steered = self._taken_up()
-        for _ in range(MOST_TURNS):
+        for turn in range(MOST_TURNS):
             self.world.pass_time(self.chance.choice((0.1, 0.25, 0.25, 1, 2.5)))
+            if turn == self.set_back[0]:
+                self.world.set_clock_back(self.set_back[1])
             after = self._turn(steered)
             if self.ended:
                 return
@@ -165,13 +175,18 @@ class History:
             self._write(phone)
         if self._killed():
             return None
-        self.ended = any(isinstance(action, Finish) for action in actions)
+        return None if self._learned(actions) else steered.after(actions, now)
+
+    def _learned(self, actions: Sequence[Action]) -> bool:
+        """Note what the runner tells of itself; whether it goes."""
         for action in actions:
-            if isinstance(action, Pause):
+            if isinstance(action, Redate):
+                self.counted_from = min(self.counted_from, self.world.now)
+            elif isinstance(action, Pause):
                 self.paused.append(action)
                 self.counted_from = self.world.now + timedelta(microseconds=1)
-                return None
-        return steered.after(actions, now)
+        self.ended = any(isinstance(action, Finish) for action in actions)
+        return any(isinstance(action, Pause) for action in actions)
 
     def _killed(self) -> bool:
         return self.chance.random() < self.kills
@@ -243,6 +258,22 @@ def test_every_phone_ends_in_one_state_and_the_one_it_deserves(history: History)
         if (behaviour := history.world.behaviours[device]) != "late":
             assert phone.state.value == deserved.get(behaviour, "failed"), behaviour
             assert phone.code.startswith("wave.") is (phone.state is PhoneState.FAILED)
+
+
+@settings(deadline=None, max_examples=200)
+@given(histories(), st.integers(0, 80), st.sampled_from((0.3, 15.0, 7200.0)))
+def test_a_clock_that_is_set_back_holds_up_nothing_and_changes_no_end(
+    history: History, turn: int, seconds: float
+) -> None:
+    """Two hours are more than all turns of a history together: what waited for the clock would never end."""
+    history.set_back = turn, seconds
+    history.run()
+    assert all(count == 1 for count in history.world.told.values())
+    deserved = {"moves": "moved", "there": "moved", "late": "moved", "node dies too late": "moved"}
+    for device, phone in history.world.rows.items():
+        assert history.ends[device] in ([PhoneState.MOVED], [PhoneState.FAILED], [PhoneState.FAILED, PhoneState.MOVED])
+        if (behaviour := history.world.behaviours[device]) != "late":
+            assert phone.state.value == deserved.get(behaviour, "failed"), behaviour
 
 
 @settings(deadline=None, max_examples=40)

@@ -68,6 +68,30 @@ def test_patience_ends_though_the_clock_of_the_node_is_an_hour_ahead() -> None:
     assert state(Seen(ahead, BEFORE), 100) == (PhoneState.FAILED, WaveCode.STAYED)
 
 
+def test_a_phone_whose_source_set_its_clock_back_since_it_registered_there_has_moved() -> None:
+    seen = Seen(DONE, steps(registered=3600, unregistered=2), steps(registered=4))
+    assert state(seen, 5) == (PhoneState.MOVED, "")
+
+
+def test_a_phone_that_was_told_before_the_clock_was_set_back_and_left_after_it_has_moved() -> None:
+    told = replace(DONE, taken_at=at(3605))
+    assert state(Seen(told, steps(registered=3600, unregistered=2), steps(registered=4)), 5) == (PhoneState.MOVED, "")
+
+
+def test_a_phone_that_came_back_is_seen_though_the_clock_was_set_back() -> None:
+    told = replace(DONE, taken_at=at(3605))
+    seen = Seen(told, steps(itl=3600, unregistered=2, registered=4))
+    assert state(seen, 5) == (PhoneState.FAILED, WaveCode.CAME_BACK)
+
+
+def test_a_source_whose_clock_is_ahead_all_the_time_is_compared_with_itself() -> None:
+    ahead = replace(DONE, taken_at=at(3601))
+    seen = Seen(ahead, steps(registered=3602, unregistered=3603), {})
+    assert state(seen, 5) == (PhoneState.RESET, "")
+    came_back = Seen(ahead, steps(unregistered=3602, registered=3603), {})
+    assert state(came_back, 5) == (PhoneState.FAILED, WaveCode.CAME_BACK)
+
+
 def test_a_phone_on_its_way_is_waited_for() -> None:
     assert state(Seen(DONE, steps(registered=-500, unregistered=2)), 99) == (PhoneState.RESET, "")
 

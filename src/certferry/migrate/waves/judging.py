@@ -7,12 +7,15 @@ registered at the source again; when it stayed registered at the source without 
 The last two take patience. A mere renewal of its registration at the source proves nothing: a phone with a call up
 resets after the call.
 
+What the source told by a clock that was set back since lies ahead of the clock now. It is known by this, that of the
+reset the source tells by a clock that is not ahead; it then counts as seen before the reset.
+
 A reset that a node took and never ended (the node was killed) may or may not have reached the phone. Nobody sends
 it again, so the phone is *uncertain* until it is seen, for twice the patience.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -27,6 +30,8 @@ _CAME_TO_DESTINATION = (Step.CTL, Step.ITL, Step.CONFIGURATION, Step.REFUSED)
 
 CLOCKS = timedelta(seconds=30)
 """So far apart the clocks of nodes and of the runner may be; within one cluster they agree far better."""
+_ABOUT_NOW = timedelta(seconds=2)
+_MOMENT = timedelta(microseconds=1)
 DOUBT = timedelta(seconds=15)
 """A node that took a reset says within seconds how it ended; after this it is in doubt."""
 
@@ -63,6 +68,7 @@ class Verdict:
 
 def judge(phone: MigrationPhone, seen: Seen, patience: timedelta, now: datetime) -> Verdict:
     """Say what became of a phone that was reset, or that failed and may have come later."""
+    seen = _by_one_clock(phone, seen, now)
     if is_at_destination(seen) or _changed_over(phone, seen) or (has_moved(seen) and _is_after_reset(phone, seen)):
         at = seen.destination[Step.REGISTERED].at
         return Verdict(PhoneState.MOVED, reason=_where(seen), withdraw=_is_open(seen.request), at=at)
@@ -84,6 +90,23 @@ def has_moved(seen: Seen) -> bool:
 def is_at_destination(seen: Seen) -> bool:
     """Whether the phone has moved and did not sign off there since."""
     return has_moved(seen) and _is_registered(seen.destination)
+
+
+def _by_one_clock(phone: MigrationPhone, seen: Seen, now: datetime) -> Seen:
+    """Lay before the reset what the source saw before its clock was set back."""
+    if phone.reset_at is None:
+        return seen
+    request, since, soon = seen.request, phone.reset_at - CLOCKS, now + _ABOUT_NOW
+    taken = request.taken_at if request else None
+    ahead = {step: each.at for step, each in seen.source.items() if each.at > soon}
+    told = [each.at for each in seen.source.values()] + ([taken] if taken else [])
+    if not ahead or not any(since <= at <= soon for at in told):
+        return seen
+    back = max(ahead.values()) - since + _MOMENT
+    source = {step: replace(each, at=each.at - back) if step in ahead else each for step, each in seen.source.items()}
+    if request and taken and taken > soon:
+        request = replace(request, taken_at=since)
+    return replace(seen, request=request, source=source)
 
 
 def _by_patience(phone: MigrationPhone, seen: Seen, since: datetime, patience: timedelta, now: datetime) -> Verdict:

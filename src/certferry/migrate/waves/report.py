@@ -14,7 +14,7 @@ from certferry.migrate.sheet import Sheet
 from certferry.migrate.waves.plots import draw_throughput, draw_times, percentile, times_to_register
 from certferry.migrate.waves.status import Status, describe
 
-_TOLD = ("started", "resumed", "option150", "wave", "stopping", "paused", "cancelled", "finished")
+_TOLD = ("started", "resumed", "option150", "wave", "stopping", "paused", "cancelled", "finished", "clock-set-back")
 _TONES = {PhoneState.MOVED: "pass", PhoneState.FAILED: "fail", PhoneState.UNCERTAIN: "warn"}
 
 

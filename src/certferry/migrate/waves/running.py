@@ -39,11 +39,13 @@ from certferry.migrate.waves.steering import (
     Mark,
     Observations,
     Pause,
+    Redate,
     Reset,
     Steered,
     Withdraw,
     advance,
     changes,
+    redated,
 )
 
 __all__ = ["AWAY", "TURN", "MigrationStateError", "Nobody", "Runner", "Running", "Watcher"]
@@ -52,6 +54,8 @@ TURN = 0.25
 """Seconds between two turns."""
 LATE = timedelta(seconds=5)
 """How often failed phones are looked for: there may be thousands, and few come late."""
+CLOCK_SET_BACK = "clock-set-back"
+"""The kind of the event that says so."""
 _RETRY = 0.5
 AWAY = 600.0
 """Seconds that a database may be away before the runner gives up; another can go on from there."""
@@ -162,6 +166,8 @@ class Runner:
         self._steered = Steered.of(Rules.of_json(found.plan), phones, *counted_from)
         for event in (*events, mine):
             self._watcher.happened(event)
+        if set_back := redated(self._steered, now, resumed=found.state is State.PAUSED):
+            self._write([set_back], now)
         self._take_up_asked()
 
     def _take_up_asked(self) -> None:
@@ -203,14 +209,15 @@ class Runner:
 
     def _is_time_for_late(self, now: datetime) -> bool:
         """Whether failed phones are looked for: each few seconds, and before the end."""
-        if now < self._next_late and self._steered.under_way:
+        if timedelta() < self._next_late - now <= LATE and self._steered.under_way:
             return False
         self._next_late = now + LATE
         return True
 
     def _stay(self, now: datetime) -> Wanted:
         """Hold the lease: nothing is done by a runner that slept so long that another took over."""
-        if (self._lease.until - now).total_seconds() > lease.SECONDS * 2 / 3:
+        left = (self._lease.until - now).total_seconds()
+        if lease.SECONDS * 2 / 3 < left <= lease.SECONDS:  # more is left when the clock was set back
             return self._ledger.wanted(self._id, self._name)
         self._lease = lease_of(self._name, now, lease.SECONDS)
         return self._ledger.renew(self._id, self._lease)
@@ -282,9 +289,17 @@ class Runner:
 
 
 def _counted_from(events: Iterable[Event]) -> tuple[datetime, ...]:
-    """Tell since when failures count: since the last time that an operator resumed what had paused."""
-    resumed = [e.at for e in events if e.kind == "resumed" and e.details.get("from") == State.PAUSED.value]
-    return tuple(resumed[-1:])
+    """Tell since when failures count: since the last time that an operator resumed what had paused.
+
+    Where the clock was set back after that, what had failed before stands behind it.
+    """
+    begun: list[datetime] = []
+    for event in events:
+        if event.kind == "resumed" and event.details.get("from") == State.PAUSED.value:
+            begun = [event.at]
+        elif event.kind == CLOCK_SET_BACK and begun:
+            begun = [min(begun[0], event.at)]
+    return tuple(begun)
 
 
 def _events(actions: Iterable[Action], steered: Steered, now: datetime) -> Iterator[Event]:
@@ -294,6 +309,8 @@ def _events(actions: Iterable[Action], steered: Steered, now: datetime) -> Itera
             case BeginWave(wave):
                 phones = sum(phone.wave == wave for phone in steered.phones.values())
                 yield Event("wave", now, {"wave": wave, "canary": wave == 0, "phones": phones})
+            case Redate(_, seconds):
+                yield Event(CLOCK_SET_BACK, now, {"seconds": seconds})
             case Reset(devices) if devices:
                 yield Event("reset", now, {"devices": list(devices)})
             case Mark(phone) if phone.state is PhoneState.MOVED:

@@ -15,6 +15,9 @@ reads them: the wave under way is the first with a phone that has not ended, the
 the pause between waves from the last end. A reset is asked for under a name that is the same every time, and is
 asked for before it is written down; a phone found waiting whose reset was asked for already is taken for reset.
 
+Moments that are yet to come were written down before the clock was set back. They are taken for now, once and in
+their order, so that pace, pauses and patience go on from here instead of waiting until the clock is there again.
+
 When failures reach the threshold, one in the canaries, or when an operator wants a pause, no phone is reset any more;
 those under way are followed to their end, and then the migration pauses.
 """
@@ -32,6 +35,7 @@ from certferry.migrate.waves.planning import Rules
 SLACK = timedelta(seconds=1)
 """So much of the pace may be made up for when a turn came late: never more than a second's resets at once."""
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
+_MOMENT = timedelta(microseconds=1)
 ASKED_TO = "an operator asked for it"
 
 
@@ -77,7 +81,15 @@ class Finish:
     """Every phone has ended."""
 
 
-Action = BeginWave | Reset | Mark | Withdraw | Pause | Finish
+@dataclass(frozen=True, slots=True)
+class Redate:
+    """The clock was set back by at least ``seconds``: ``phones`` with what lay ahead of it taken for now."""
+
+    phones: tuple[MigrationPhone, ...]
+    seconds: float
+
+
+Action = BeginWave | Reset | Mark | Withdraw | Pause | Finish | Redate
 
 
 @dataclass(frozen=True)
@@ -161,10 +173,13 @@ class Steered:
     def after(self, actions: Iterable[Action], now: datetime) -> "Steered":
         """Tell how the migration stands when ``actions`` are done."""
         changed, slot = {phone.device: phone for phone in changes(self, actions, now)}, self.slot
+        counted_from = self.counted_from
         for action in actions:
             if isinstance(action, Reset):
                 slot = action.slot
-        return replace(self, phones={**self.phones, **changed}, slot=slot)
+            elif isinstance(action, Redate):
+                slot, counted_from = min(slot, now), min(counted_from, now)
+        return replace(self, phones={**self.phones, **changed}, slot=slot, counted_from=counted_from)
 
     def slot_after(self, count: int, now: datetime) -> datetime:
         """Tell the moment that the pace gives to the last of ``count`` phones."""
@@ -196,6 +211,8 @@ class Observations:
 
 def advance(steered: Steered, seen: Observations, now: datetime) -> tuple[Action, ...]:
     """Decide what is to be done now."""
+    if set_back := redated(steered, now):
+        return (set_back,)
     judged = tuple(_judged(steered, seen, now))
     then = steered.after(judged, now)
     stop = then.stop_reason()
@@ -210,9 +227,32 @@ def changes(steered: Steered, actions: Iterable[Action], now: datetime) -> Itera
     for action in actions:
         if isinstance(action, Mark):
             yield action.phone
+        elif isinstance(action, Redate):
+            yield from action.phones
         elif isinstance(action, Reset):
             for device in action.devices:
                 yield replace(steered.phones[device], state=PhoneState.RESET, reset_at=now)
+
+
+def redated(steered: Steered, now: datetime, *, resumed: bool = False) -> Redate | None:
+    """Take moments ahead of the clock for now; None when there are none.
+
+    Failures from before the counting began stay before it: all, when an operator has ``resumed`` right now.
+    """
+    moments = [each for phone in steered.phones.values() for each in (phone.reset_at, phone.ended_at) if each]
+    latest = max(steered.slot, steered.counted_from, *moments)
+    if latest <= now:
+        return None
+    counted_from = min(steered.counted_from, now)
+
+    def past(moment: datetime | None) -> datetime | None:
+        if moment is None or moment <= now:
+            return moment
+        return counted_from - _MOMENT if resumed or moment < steered.counted_from else now
+
+    dated = [(p, replace(p, reset_at=past(p.reset_at), ended_at=past(p.ended_at))) for p in steered.phones.values()]
+    changed = tuple(after for before, after in dated if after != before)
+    return Redate(changed, (latest - now).total_seconds())
 
 
 def _judged(steered: Steered, seen: Observations, now: datetime) -> Iterator[Action]:
@@ -251,7 +291,8 @@ def _go_on(steered: Steered, seen: Observations, now: datetime) -> Iterator[Acti
         yield BeginWave(due[0].wave)
     for phone in asked:
         request = known[phone.device].request
-        yield Mark(replace(phone, state=PhoneState.RESET, reset_at=request.asked_at if request else now))
+        asked_at = min(request.asked_at, now) if request else now
+        yield Mark(replace(phone, state=PhoneState.RESET, reset_at=asked_at))
     for phone in there:
         yield Mark(_marked(phone, PhoneState.MOVED, now, "", "was at the destination already"))
     if new or asked:
