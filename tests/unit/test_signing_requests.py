@@ -205,6 +205,17 @@ class TestTheAnswer:
             data = cluster.trust_list("ITL", node) or b""
             assert all(check.verdict == "pass" for check in check_list(data, NOW))
 
+    def test_for_several_servers_is_taken_while_a_csr_of_one_server_waits(
+        self, cluster: Cluster, root: Authority
+    ) -> None:
+        trust(cluster, Store.CALLMANAGER_TRUST, root)
+        for_one = root.sign(cluster.request_certificate(Purpose.CALLMANAGER))
+        for_all = root.sign(cluster.request_certificate(Purpose.CALLMANAGER, multi_server=True))
+        cluster.install_certificate(Purpose.CALLMANAGER, for_all)
+        assert cluster.identity(Purpose.CALLMANAGER, "source-sub1").certificate == for_all
+        cluster.install_certificate(Purpose.CALLMANAGER, for_one)
+        assert cluster.identity(Purpose.CALLMANAGER).certificate == for_one
+
     def test_its_key_never_lies_open_in_the_database(self, cluster: Cluster) -> None:
         cluster.request_certificate(Purpose.TOMCAT)
         folder = cluster.location.folder

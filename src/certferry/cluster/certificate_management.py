@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -110,7 +111,7 @@ class CertificateManagement(OpenedCluster):
         maker = self.node(node).name if node else self.publisher.name
         details = {"purpose": purpose.value, "node": maker, "after": answer.sha256}
         with self._change("install-certificate", details) as connection:
-            pending = self._pending(connection, purpose, maker)
+            pending = self._pending(connection, purpose, maker, answer)
             store = signing_requests.TRUST_STORE_OF[purpose]
             trusted = [entry.certificate for entry in trust_stores.read_entries(connection, store) if not entry.is_own]
             signing_requests.check_answer(pending, answer, chain, trusted, self._clock())
@@ -120,13 +121,17 @@ class CertificateManagement(OpenedCluster):
             signing_requests.forget_request(connection, purpose, pending.node)
             return new.identity, self._replace_identity(connection, new)
 
-    def _pending(self, connection: Connection, purpose: Purpose, node: str) -> signing_requests.PendingRequest:
-        try:
-            return signing_requests.read_request(connection, self._seal, purpose, node)
-        except signing_requests.RequestUnknownError:
-            if purpose not in signing_requests.MULTI_SERVER:
-                raise
-            return signing_requests.read_request(connection, self._seal, purpose, None)
+    def _pending(
+        self, connection: Connection, purpose: Purpose, node: str, answer: Certificate
+    ) -> signing_requests.PendingRequest:
+        """Choose the CSR that ``answer`` was made for: both the node's own and the multi-server one may wait."""
+        waiting = []
+        for place in (node, None) if purpose in signing_requests.MULTI_SERVER else (node,):
+            with suppress(signing_requests.RequestUnknownError):
+                waiting.append(signing_requests.read_request(connection, self._seal, purpose, place))
+        if not waiting:
+            raise signing_requests.RequestUnknownError(f"no CSR of {purpose} waits for node {node}")
+        return next((each for each in waiting if signing_requests.is_answered_by(each, answer)), waiting[0])
 
     def issue_lsc(self, device: str, phone_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> Certificate:
         """Let the cluster's CAPF issue a phone its LSC; raises ``IdentityUnknownError`` where no CAPF runs."""

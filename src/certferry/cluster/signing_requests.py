@@ -109,6 +109,12 @@ def forget_request(connection: Connection, purpose: Purpose, node: str | None) -
     connection.execute(delete(table).where(table.c.purpose == purpose.value, table.c.node == (node or "")))
 
 
+def is_answered_by(request: PendingRequest, answer: Certificate) -> bool:
+    """Whether a certificate has the key that was made for the CSR."""
+    held = answer.x509.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return held == _public(request.key)
+
+
 def check_answer(
     request: PendingRequest,
     answer: Certificate,
@@ -120,7 +126,7 @@ def check_answer(
 
     Raises ``CertificateForeignError``, ``CertificateOutOfDateError`` and ``ChainIncompleteError``.
     """
-    if answer.x509.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != _public(request.key):
+    if not is_answered_by(request, answer):
         raise CertificateForeignError(f"{answer.subject} has another key than the latest CSR of {request.purpose}")
     if not answer.not_before <= now <= answer.not_after:
         raise CertificateOutOfDateError(
