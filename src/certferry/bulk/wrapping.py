@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from certferry.bulk.opening import OPENER
 from certferry.bulk.settings import DEFAULT_PKCS12_PASSWORD, SftpSettings
 from certferry.errors import Refusal
 from certferry.trust.release import Release
-from certferry.wire.pkcs12 import Bundle, BundledCertificate, Pkcs12PasswordError, Profile, parse, rounds_asked
+from certferry.wire.pkcs12 import Bundle, BundledCertificate, Pkcs12PasswordError, Profile, rounds_asked
 
 LAST_LEGACY = Release(10, 5, 2)
 """Builds of 10.5(2) before 13900 cannot import what newer ones wrote (CSCuy43181, bulk 2); the release number
@@ -65,7 +66,7 @@ class Wrapping:
     def open(self, name: str, data: bytes) -> Bundle:
         """Open the file ``name``; raise ``BundleUnreadableError`` when it does not parse whole."""
         try:
-            return parse(data, [self.password, *self.other_passwords, DEFAULT_PKCS12_PASSWORD, None])
+            return OPENER.open(data, [self.password, *self.other_passwords, DEFAULT_PKCS12_PASSWORD, None])
         except Pkcs12PasswordError as error:
             raise BundlePasswordError(f"{name}: {error}") from error
         except Refusal as error:

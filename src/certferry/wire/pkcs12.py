@@ -45,6 +45,7 @@ __all__ = [
     "Pkcs12TooCostlyError",
     "Pkcs12UnwritableError",
     "Profile",
+    "hides_its_costs",
     "parse",
     "rounds_asked",
 ]
@@ -159,6 +160,14 @@ def rounds_asked(data: bytes) -> int:
         return _outline(data).rounds
     except Pkcs12MalformedError:
         return 0
+
+
+def hides_its_costs(data: bytes) -> bool:
+    """Tell whether somebody who knows the password could have hidden rounds from ``rounds_asked``."""
+    try:
+        return _outline(data).encrypted
+    except Pkcs12MalformedError:
+        return False
 
 
 def _outline(data: bytes) -> Outline:

@@ -11,7 +11,7 @@
 
 A hostile file can ask for billions of key derivation rounds, and the library would obey. So the visible
 structure (DER, or BER with indefinite lengths and strings in pieces) is read here first. What lies inside
-encrypted content stays unseen: only somebody who knows the password can hide rounds there.
+encrypted content stays unseen: whoever knows the password can hide rounds there (``bulk.opening`` bounds them).
 """
 
 from collections.abc import Iterator
@@ -30,6 +30,8 @@ _CONSTRUCTED, _LONG_TAG, _INDEFINITE = 0x20, 0x1F, 0x80
 _END_OF_CONTENTS = b"\0\0"
 
 _DATA = bytes.fromhex("2a864886f70d010701")
+_SHUT = (bytes.fromhex("2a864886f70d010703"), bytes.fromhex("2a864886f70d010706"))
+"""Enveloped and encrypted data."""
 _KEY_BAGS = (bytes.fromhex("2a864886f70d010c0a0101"), bytes.fromhex("2a864886f70d010c0a0102"))
 _PKCS12_PBE = bytes.fromhex("2a864886f70d010c01")
 _PKCS5 = bytes.fromhex("2a864886f70d0105")
@@ -68,7 +70,7 @@ class Outline:
         mac = parts[2] if len(parts) == 3 else None  # noqa: PLR2004 -- the optional third part
         return cls(
             mac=mac is not None,
-            encrypted=bool(derivations),
+            encrypted=bool(derivations) or any(element.oid in _SHUT for element in seen),
             keys=sum(element.oid in _KEY_BAGS for element in seen),
             rounds=sum(derivations) + (_rounds_of_mac(mac) if mac else 0),
         )
