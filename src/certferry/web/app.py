@@ -22,7 +22,7 @@ from certferry.web.monitoring import Expiries
 from certferry.web.monitoring import router as monitoring_router
 from certferry.web.refusals import answer_refusals
 from certferry.web.security import check_csrf
-from certferry.web.waves import Standings
+from certferry.web.wave_standing import Standings
 
 PAGES = "certferry.web.pages"
 STATIC = Path(__file__).with_name("static")

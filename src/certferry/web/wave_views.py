@@ -7,7 +7,8 @@ from certferry.cluster.migrations import Event, Migration, MigrationPhone
 from certferry.cluster.sightings import Sighting, Step
 from certferry.web import wave_models
 from certferry.web.context import WebContext
-from certferry.web.waves import Standing, destination_of
+from certferry.web.wave_standing import Standing
+from certferry.web.waves import destination_of
 
 LOGGED = (
     "option150",

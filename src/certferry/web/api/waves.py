@@ -36,6 +36,7 @@ from certferry.web.wave_models import (
     WavesAnswer,
     WavesLine,
 )
+from certferry.web.wave_standing import FRESH_SECONDS, Standing, Standings, report_of
 from certferry.web.wave_views import LOGGED, phone_lines, wave_event, waves_line, waves_view
 from certferry.web.work_models import JobAnswer
 
@@ -102,7 +103,7 @@ def log(migration: MigrationId, cluster: ChosenCluster, part: Part) -> Page[Wave
 @router.get("/{migration}/events", response_class=StreamingResponse, responses=_STREAM)
 async def events(migration: MigrationId, cluster: ChosenCluster, request: Request) -> StreamingResponse:
     """Follow a migration: events ``status`` when something changed, one ``end`` when its state did."""
-    standings: waves.Standings = request.app.state.standings
+    standings: Standings = request.app.state.standings
     await standings.of(cluster, migration)
     return StreamingResponse(_events(standings, cluster, migration), media_type="text/event-stream")
 
@@ -197,7 +198,7 @@ def report(
     form: Literal["html", "csv"] = "html",
 ) -> Response:
     """Give the report of a migration, ended or not: a page that needs nothing else, or a line for each phone."""
-    made = waves.report_of(cluster, migration, context.clock())
+    made = report_of(cluster, migration, context.clock())
     body = made.to_html(language) if form == "html" else made.to_csv()
     headers = {"content-disposition": f'attachment; filename="migration.{form}"'}
     return Response(body, media_type=f"text/{form}", headers=headers)
@@ -208,12 +209,12 @@ def _kea_wish(wanted: StartRequest) -> KeaWish | None:
 
 
 async def _answer(context: WebContext, jobs: Jobs, cluster: Cluster, identifier: str) -> WavesAnswer:
-    standing = await asyncio.to_thread(waves.Standing.of, cluster, identifier, context.clock())
+    standing = await asyncio.to_thread(Standing.of, cluster, identifier, context.clock())
     job = await waves.running_job(jobs, cluster, identifier)
     return await asyncio.to_thread(waves_view, context, cluster, standing, job.id if job else None)
 
 
-async def _events(standings: waves.Standings, cluster: Cluster, identifier: str) -> AsyncIterator[str]:
+async def _events(standings: Standings, cluster: Cluster, identifier: str) -> AsyncIterator[str]:
     first = standing = await standings.of(cluster, identifier)
     told, silent = "", 0.0
     while standing.is_running and standing.is_steered == first.is_steered:
@@ -224,7 +225,7 @@ async def _events(standings: waves.Standings, cluster: Cluster, identifier: str)
         elif silent >= HEARTBEAT_SECONDS:
             silent = 0.0
             yield ": still so\n\n"  # so that nothing in between takes the connection for dead
-        await asyncio.sleep(waves.FRESH_SECONDS)
-        silent += waves.FRESH_SECONDS
+        await asyncio.sleep(FRESH_SECONDS)
+        silent += FRESH_SECONDS
         standing = await standings.of(cluster, identifier)
     yield f"event: end\ndata: {json.dumps(standing.to_json())}\n\n"

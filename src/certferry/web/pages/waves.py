@@ -28,6 +28,7 @@ from certferry.web.pages.once import Outcome, outcomes_of
 from certferry.web.pages.sentences import Told
 from certferry.web.pages.waves_form import empty_form, read_plan
 from certferry.web.security import Operator, current_user
+from certferry.web.wave_standing import Standing, report_of
 from certferry.web.wave_views import LOGGED, phone_lines
 
 router = APIRouter(prefix="/migration/waves", dependencies=[Depends(current_user)])
@@ -100,7 +101,7 @@ async def _show(
     request: Request, context: WebContext, source: Cluster, identifier: str, form: Form, status: int = 200
 ) -> Response:
     jobs: Jobs = request.app.state.jobs
-    standing = await asyncio.to_thread(waves.Standing.of, source, identifier, context.clock())
+    standing = await asyncio.to_thread(Standing.of, source, identifier, context.clock())
     job = await _job(jobs, source, identifier)
     return await run_in_threadpool(_draw, request, context, source, standing, job, form, status)
 
@@ -109,7 +110,7 @@ def _draw(
     request: Request,
     context: WebContext,
     source: Cluster,
-    standing: waves.Standing,
+    standing: Standing,
     job: Job | None,
     form: Form,
     status: int,
@@ -249,7 +250,7 @@ def _phones(request: Request, context: WebContext, source: Cluster, identifier: 
 
 
 def _report(request: Request, context: WebContext, source: Cluster, identifier: str, form: str) -> Response:
-    made = waves.report_of(source, identifier, context.clock())
+    made = report_of(source, identifier, context.clock())
     is_page = form == "report"
     body = made.to_html(language_of(request)) if is_page else made.to_csv()
     ending = "html" if is_page else "csv"
