@@ -84,7 +84,7 @@ class PageUnknownError(UsageError):
     """There is nothing at that address."""
 
     code = "web.no-such-page"
-    remedy = "See the addresses of the API in /api/v1/openapi.json."
+    remedy = "Choose from the menu of the pages; the API's addresses are in /api/v1/openapi.json."
 
 
 class MethodError(UsageError):
