@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Connection
 
-from certferry.cluster import database, identities, signing_requests, trust_lists, trust_stores
+from certferry.cluster import certificate_text, database, identities, signing_requests, trust_lists, trust_stores
 from certferry.cluster.identities import OwnCertificate
 from certferry.cluster.issuing import Organisation, PrivateKey, Request, locally_significant, signing_request
 from certferry.cluster.opened import OpenedCluster
@@ -113,7 +113,10 @@ class CertificateManagement(OpenedCluster):
         with self._change("install-certificate", details) as connection:
             pending = self._pending(connection, purpose, maker, answer)
             store = signing_requests.TRUST_STORE_OF[purpose]
-            trusted = [entry.certificate for entry in trust_stores.read_entries(connection, store) if not entry.is_own]
+            certificate_text.put_missing_names(connection)
+            names = {name for each in (answer, *chain) for name in (each.subject, each.issuer)}
+            held = trust_stores.read_entries_named(connection, names)
+            trusted = [entry.certificate for entry in held if entry.store is store and not entry.is_own]
             signing_requests.check_answer(pending, answer, chain, trusted, self._clock())
             new = OwnCertificate(Identity(purpose, pending.node, answer), pending.key)
             if pending.node is None:

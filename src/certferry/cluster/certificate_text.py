@@ -30,6 +30,8 @@ def are_names_there(connection: Connection) -> bool:
 
 def put_missing_names(connection: Connection) -> None:
     """Write the names that are not there, and the texts they are taken from."""
+    if are_names_there(connection):
+        return
     stored, text, name = schema.certificate, schema.certificate_text, schema.certificate_name
     unread = select(stored.c.der).where(stored.c.sha256.not_in(select(text.c.sha256)))
     put_texts(connection, [Certificate.parse(der) for der in connection.scalars(unread).all()])

@@ -97,11 +97,15 @@ def read_entries_about(connection: Connection, certificates: Iterable[Certificat
 
     They are what the rules of stores look at. Names have to be there: see ``certificate_text``.
     """
-    name = schema.certificate_name
-    parts = _parts(name_key(certificate.subject) for certificate in certificates)
-    named = (select(name.c.sha256).where(name.c.name.in_(part)) for part in parts)
-    about = (entry for part in named for entry in _read(connection, schema.trust_entry.c.sha256.in_(part)))
+    about = read_entries_named(connection, (certificate.subject for certificate in certificates))
     return tuple({(entry.store, entry.certificate): entry for entry in (*_read_own(connection), *about)}.values())
+
+
+def read_entries_named(connection: Connection, subjects: Iterable[str]) -> tuple[TrustEntry, ...]:
+    """Read the entries with one of ``subjects``, however it is spelt; names have to be there."""
+    name = schema.certificate_name
+    named = (select(name.c.sha256).where(name.c.name.in_(part)) for part in _parts(map(name_key, subjects)))
+    return tuple(entry for part in named for entry in _read(connection, schema.trust_entry.c.sha256.in_(part)))
 
 
 def read_entries_called(connection: Connection, store: Store, reference: str) -> tuple[TrustEntry, ...]:
