@@ -125,12 +125,6 @@ def hello() -> bytes:
     return said.read()
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait for what a server counts and tells nobody."""
-    while not holds():  # noqa: ASYNC110 -- as it says
-        await asyncio.sleep(0.01)
-
-
 def connect(to: tuple[str, int], source: str = "127.0.0.1") -> socket.socket:
     return socket.create_connection(to, timeout=PATIENCE, source_address=(source, 0))
 

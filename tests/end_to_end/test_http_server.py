@@ -15,6 +15,7 @@ import uvloop
 
 from certferry.fleet.http import HttpBusyError, HttpFileNotFoundError, HttpNoAnswerError, HttpRefusedError, fetch
 from certferry.serve.http import HttpFileServer
+from waiting import until
 
 FILES = {
     "sep0000000000aa.cnf.xml.sgn": bytes(range(256)) * 50,
@@ -80,12 +81,6 @@ async def curl(*arguments: str | Path) -> tuple[int, bytes]:
     )
     output, _ = await asyncio.wait_for(process.communicate(), 30)
     return process.returncode or 0, output
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 -- counters are plain numbers, nothing signals them
-            await asyncio.sleep(0.01)
 
 
 # ---- one phone

@@ -34,8 +34,8 @@ from tvs_peers import (
     receive,
     run_on,
     tvs,
-    until,
 )
+from waiting import until
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

@@ -31,6 +31,7 @@ from certferry.serve.tls import server_context
 from certferry.wire.certificate import Certificate
 from certferry.wire.sip import Register, Response, SipMessage, frame_length
 from conftest import MakeCertificate, x509_name
+from waiting import until
 
 LOCAL = ("127.0.0.1", 0)
 PLAIN, OTHER, SECURE, STRANGER = "SEP000000000001", "SEP000000000003", "SEP000000000002", "SEP00000000000F"
@@ -175,18 +176,14 @@ async def test_a_phone_that_registers_for_zero_seconds_is_registered_no_more(pla
 async def test_a_registration_runs_out(plain: Registrar) -> None:
     await register(plain.address, PLAIN, context=None, expires=1)
     assert PLAIN in plain.registrations
-    async with asyncio.timeout(20):
-        while plain.registrations:  # noqa: ASYNC110 -- the registrar has no event for it
-            await asyncio.sleep(0.05)
+    await until(lambda: not plain.registrations)
 
 
 async def test_a_renewed_registration_runs_out_later(plain: Registrar) -> None:
     await register(plain.address, PLAIN, context=None, expires=1)
     await register(plain.address, PLAIN, context=None, expires=100)
     await register(plain.address, OTHER, context=None, expires=1)
-    async with asyncio.timeout(20):
-        while OTHER in plain.registrations:  # noqa: ASYNC110 -- the registrar has no event for it
-            await asyncio.sleep(0.05)
+    await until(lambda: OTHER not in plain.registrations)
     assert plain.registrations[PLAIN].expires == 100
 
 

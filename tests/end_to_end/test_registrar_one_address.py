@@ -12,6 +12,7 @@ from certferry.fleet.sip import register
 from certferry.serve import registrar as registrar_module
 from certferry.serve.registrar import Registrar
 from certferry.wire.sip import Register, Response
+from waiting import until
 
 LOCAL, ELSEWHERE = "127.0.0.1", "127.0.0.2"
 PHONES = {name: Phone(name) for name in (f"SEP{number:012X}" for number in range(20))}
@@ -66,12 +67,6 @@ async def is_cut_off(line: Line) -> bool:
             return await line[0].read(1) == b""
     except ConnectionError:
         return True
-
-
-async def until(holds: Any) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not holds():  # noqa: ASYNC110 -- the registrar has no event for it
-            await asyncio.sleep(0.01)
 
 
 async def test_an_address_that_only_opens_connections_is_turned_away_and_others_register() -> None:

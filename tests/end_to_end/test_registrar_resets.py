@@ -12,6 +12,7 @@ from certferry.serve.registrar import Leaving, Registrar, Registration
 from certferry.wire.phone_alarm import DeviceTLInfo, PhoneAlarm
 from certferry.wire.sip import Register, Response, SipMessage, frame_length
 from certferry.wire.sip_requests import Notify, Refer
+from waiting import until
 
 PHONE, OTHER, STRANGER = "SEP000000000001", "SEP000000000002", "SEP00000000000F"
 PHONES = {PHONE: Phone(PHONE), OTHER: Phone(OTHER)}
@@ -77,12 +78,6 @@ async def registered(registrar: Registrar, device: str = PHONE) -> AsyncIterator
 async def registrar() -> AsyncIterator[Registrar]:
     async with registering() as running:
         yield running
-
-
-async def until(holds: Any) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not holds():  # noqa: ASYNC110 -- the registrar has no event for it
-            await asyncio.sleep(0.01)
 
 
 def resetting(registrar: Registrar, device: str = PHONE, request: str = "r1", **more: Any) -> "asyncio.Task[bool]":

@@ -30,6 +30,7 @@ from certferry.wire.sip import SipMessage
 from conftest import MakeCertificate, x509_name
 from phone_clusters import PaperCluster
 from phone_network import LOCAL, LiveCluster, live
+from waiting import until
 
 NAME = "SEP00AA11BB22CC"
 PATIENCE = Patience(first=0.02, longest=0.1, goodbye=5, chance=lambda: 1.0)
@@ -159,9 +160,7 @@ async def test_it_renews_its_registration_over_the_same_connection_before_it_run
     async with living(device, lambda: [node.tftp.address]) as (phone, told):
         await told.until(Happening.REGISTERED)
         connection = phone.connection
-        async with asyncio.timeout(30):
-            while len(there.registered) < 4:  # noqa: ASYNC110 -- the registrar has no event for it
-                await asyncio.sleep(0.05)
+        await until(lambda: len(there.registered) >= 4)
         assert phone.connection is connection
         assert there.left == []
         assert told.words == ["booted", "registered"]
@@ -171,9 +170,7 @@ async def test_a_phone_that_is_switched_off_drops_its_connection(source: Site) -
     node, there = source
     async with living(Device(NAME, Flash()), lambda: [node.tftp.address]) as (_, told):
         await told.until(Happening.REGISTERED)
-    async with asyncio.timeout(30):
-        while node.sip.connected:  # noqa: ASYNC110 -- the registrar has no event for it
-            await asyncio.sleep(0.01)
+    await until(lambda: not node.sip.connected)
     assert there.left == []  # nobody said goodbye
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -19,6 +19,7 @@ from certferry.lab.loopback import LAB_PORTS, free_network
 from certferry.serve.node import ListenError, ServeOptions
 from certferry.serve.running import RunningCluster
 from conftest import MakeCluster
+from waiting import until
 
 DEVICE, PUB, SUB = "SEP001122334455", "source-pub", "source-sub1"
 PATIENCE = 20
@@ -227,9 +228,3 @@ async def test_it_is_logged_once_that_a_service_stays_and_once_that_it_moved(
         following.cancel()
         with suppress(asyncio.CancelledError):
             await following
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not holds():  # noqa: ASYNC110 -- a log has no event for it
-            await asyncio.sleep(0.01)

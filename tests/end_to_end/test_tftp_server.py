@@ -18,6 +18,7 @@ from certferry.fleet.tftp import TftpFileNotFoundError, TftpNoAnswerError, TftpR
 from certferry.serve.tftp import TftpServer
 from certferry.wire import tftp
 from certferry.wire.tftp import Ack, Data, ErrorCode, ErrorPacket, OptionAck, Options, ReadRequest, WriteRequest
+from waiting import until
 
 CONFIGURATION = bytes(range(256)) * 48 + b"</device>"
 FILES = {
@@ -78,12 +79,6 @@ async def run(*command: str | Path, cwd: Path | None = None) -> tuple[int, bytes
     )
     output, _ = await asyncio.wait_for(process.communicate(), 30)
     return process.returncode or 0, output
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 -- counters are plain numbers, nothing signals them
-            await asyncio.sleep(0.01)
 
 
 # ---- one phone

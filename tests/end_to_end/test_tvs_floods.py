@@ -18,8 +18,8 @@ from tvs_peers import (
     resident_mb,
     run_on,
     tvs,
-    until,
 )
+from waiting import until
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 
 import pytest
@@ -12,6 +12,7 @@ import uvloop
 from certferry.web.door import Door
 from certferry.web.server import WebServer, listen, tls_context
 from conftest import MakeCluster
+from waiting import until
 from web_site import Site
 
 ASK = b"GET /livez HTTP/1.1\r\nHost: pub\r\nConnection: close\r\n\r\n"
@@ -36,12 +37,6 @@ def door_of(server: WebServer) -> Door:
     (door,) = server.servers
     assert isinstance(door, Door)
     return door
-
-
-async def until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not reached():  # noqa: ASYNC110 -- a door tells nobody
-            await asyncio.sleep(0.01)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from certferry.serve import resetting
 from certferry.serve.resetting import Resetter
 from certferry.serve.watching import NodeWatch
 from conftest import MakeCluster
+from waiting import until
 
 PHONE, OTHER = "SEP000000000001", "SEP000000000002"
 
@@ -67,12 +68,6 @@ async def running(cluster: Cluster, *nodes: FakeNode) -> AsyncIterator[Resetter]
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await resetter.close()
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 -- the database has no event for it
-            await asyncio.sleep(0.01)
 
 
 def outcomes(cluster: Cluster, *ids: str) -> list[ResetOutcome | None]:
