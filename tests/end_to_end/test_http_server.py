@@ -15,6 +15,7 @@ import uvloop
 
 from certferry.fleet.http import HttpBusyError, HttpFileNotFoundError, HttpNoAnswerError, HttpRefusedError, fetch
 from certferry.serve.http import HttpFileServer
+from served_files import ServedFiles
 from waiting import until
 
 FILES = {
@@ -28,21 +29,12 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[HttpFileServer], Awaitable[Streams]]
 
 
-class Files:
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def find(self, name: str) -> bytes | None:
-        self.asked.append(name)
-        return FILES.get(name.lower())
-
-
 @pytest_asyncio.fixture
 async def serve() -> AsyncIterator[ServerMaker]:
     running: list[HttpFileServer] = []
 
     async def start(**limits: Any) -> HttpFileServer:
-        server = HttpFileServer(("127.0.0.1", 0), limits.pop("files", Files()), **limits)
+        server = HttpFileServer(("127.0.0.1", 0), limits.pop("files", ServedFiles(FILES)), **limits)
         await server.start()
         running.append(server)
         return server
@@ -129,7 +121,7 @@ async def test_our_client_writes_exactly_the_phones_request() -> None:
 async def test_a_name_no_file_can_have_is_404_without_a_look_up(
     serve: ServerMaker, connect: Connect, target: str
 ) -> None:
-    files = Files()
+    files = ServedFiles(FILES)
     server = await serve(files=files)
     reply = await reply_to(await connect(server), f"GET {target} HTTP/1.0\r\n\r\n".encode())
     assert reply.startswith(b"HTTP/1.1 404 Not Found\r\n")
@@ -302,7 +294,7 @@ async def test_closing_cuts_every_connection_and_frees_the_port(serve: ServerMak
     await until(lambda: len(server.connections) == 1)
     await server.close()
     assert await asyncio.wait_for(reader.read(), 20) == b""
-    again = HttpFileServer(server.address, Files())
+    again = HttpFileServer(server.address, ServedFiles(FILES))
     await again.close()
     await again.start()
     await again.close()
@@ -352,7 +344,7 @@ async def test_a_flood_of_pipelined_requests_delays_nobody_else(serve: ServerMak
 
 def test_files_misses_and_slow_peers_are_the_same_on_uvloop() -> None:
     async def scene() -> None:
-        server = HttpFileServer(("127.0.0.1", 0), Files())
+        server = HttpFileServer(("127.0.0.1", 0), ServedFiles(FILES))
         await server.start()
         files = await asyncio.gather(*(fetch(server.address, "ITLFile.tlv", timeout=20) for _ in range(100)))
         large = await fetch(server.address, "firmware.sbn", timeout=20)

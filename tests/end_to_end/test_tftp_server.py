@@ -18,6 +18,7 @@ from certferry.fleet.tftp import TftpFileNotFoundError, TftpNoAnswerError, TftpR
 from certferry.serve.tftp import TftpServer
 from certferry.wire import tftp
 from certferry.wire.tftp import Ack, Data, ErrorCode, ErrorPacket, OptionAck, Options, ReadRequest, WriteRequest
+from served_files import ServedFiles
 from waiting import until
 
 CONFIGURATION = bytes(range(256)) * 48 + b"</device>"
@@ -31,21 +32,12 @@ FILES = {
 ServerMaker = Callable[..., Awaitable[TftpServer]]
 
 
-class Files:
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def find(self, name: str) -> bytes | None:
-        self.asked.append(name)
-        return FILES.get(name.lower())
-
-
 @pytest_asyncio.fixture
 async def serve() -> AsyncIterator[ServerMaker]:
     running: list[TftpServer] = []
 
     async def start(**limits: Any) -> TftpServer:
-        server = TftpServer(("127.0.0.1", 0), limits.pop("files", Files()), **limits)
+        server = TftpServer(("127.0.0.1", 0), limits.pop("files", ServedFiles(FILES)), **limits)
         await server.start()
         running.append(server)
         return server
@@ -138,7 +130,7 @@ async def test_a_write_is_refused_with_error_2(serve: ServerMaker) -> None:
     [("a" * 256, "too long"), ("\xe9t\xe9.xml", "not ASCII"), ("a\nb", "a control character"), ("///", "empty")],
 )
 async def test_a_name_no_file_can_have_is_not_found_without_a_look_up(serve: ServerMaker, name: str, why: str) -> None:
-    files = Files()
+    files = ServedFiles(FILES)
     server = await serve(files=files)
     with udp() as sock:
         answer, _ = await ask(server, sock, ReadRequest(name).encode())
@@ -413,7 +405,7 @@ async def test_closing_aborts_what_is_under_way_and_frees_the_port(serve: Server
         await ask(server, sock, ReadRequest("ITLFile.tlv").encode())
         await server.close()
         assert (server.counters.aborted, server.counters.in_progress) == (1, 0)
-    again = TftpServer(server.address, Files())
+    again = TftpServer(server.address, ServedFiles(FILES))
     await again.start()
     await again.close()
     await again.close()
@@ -462,7 +454,7 @@ async def test_silent_peers_do_not_delay_a_phone(serve: ServerMaker) -> None:
 
 def test_phones_silence_and_missing_files_are_the_same_on_uvloop() -> None:
     async def scene() -> None:
-        server = TftpServer(("127.0.0.1", 0), Files(), timeout=0.05, tries=2)
+        server = TftpServer(("127.0.0.1", 0), ServedFiles(FILES), timeout=0.05, tries=2)
         await server.start()
         with udp() as silent:
             silent.sendto(ReadRequest("ITLFile.tlv").encode(), server.address)
