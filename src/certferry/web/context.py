@@ -1,5 +1,6 @@
 """What a web server serves: this publisher's cluster, other clusters for the migration console, its clock."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -56,6 +57,8 @@ class WebContext:
     user_tries: Throttle = field(default_factory=_by_user)
     address_tries: Throttle = field(default_factory=_by_address)
     name_tries: Throttle = field(default_factory=_by_name)
+    streams: Counter[str] = field(default_factory=Counter)
+    """How many streams of events each user follows."""
 
     def __post_init__(self) -> None:
         self.passwords = Passwords(self.cluster.accounts)

@@ -28,6 +28,7 @@ _STATUS = {
     "web.read-only": HTTPStatus.FORBIDDEN,
     "web.csrf": HTTPStatus.FORBIDDEN,
     "web.too-many-logins": HTTPStatus.TOO_MANY_REQUESTS,
+    "web.too-many-streams": HTTPStatus.TOO_MANY_REQUESTS,
     "web.input": HTTPStatus.UNPROCESSABLE_ENTITY,
     "web.too-large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "web.no-such-page": HTTPStatus.NOT_FOUND,

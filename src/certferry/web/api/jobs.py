@@ -10,7 +10,7 @@ from fastapi import Path
 from starlette.responses import StreamingResponse
 
 from certferry.cluster.web_jobs import Job
-from certferry.web.api.shared import Part, TheJobs, protected
+from certferry.web.api.shared import Part, Stream, TheJobs, protected
 from certferry.web.jobs import Jobs
 from certferry.web.models import Page
 from certferry.web.views import job_view, page
@@ -33,7 +33,12 @@ async def show(job: JobId, jobs: TheJobs) -> JobAnswer:
     return job_view(await jobs.find(job))
 
 
-@router.get("/{job}/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
+@router.get(
+    "/{job}/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}},
+    dependencies=[Stream],
+)
 async def events(job: JobId, jobs: TheJobs) -> StreamingResponse:
     """Follow a job: events ``progress`` with its step, then one ``end`` with the whole job."""
     return StreamingResponse(_events(jobs, await jobs.find(job)), media_type="text/event-stream")

@@ -1,5 +1,6 @@
 """What the routes of the API share: errors, paging, the cluster that is meant, the idempotency key."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -9,14 +10,25 @@ from starlette.requests import Request
 
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.searching import Slice
+from certferry.errors import Refusal
 from certferry.web.context import WebContext, context_of
 from certferry.web.jobs import Jobs
 from certferry.web.models import ErrorAnswer
 from certferry.web.refusals import InputError
-from certferry.web.security import check_csrf, current_user
+from certferry.web.security import CurrentUser, check_csrf, current_user
+
+
+class TooManyStreamsError(Refusal):
+    """One user follows more jobs and migrations at once than anybody can watch."""
+
+    code = "web.too-many-streams"
+    remedy = "Close what is not looked at any more, or ask now and then instead of following."
+
 
 ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorAnswer, "description": "Refused, and why."}}
 LARGEST_PAGE = 1000
+MOST_STREAMS = 50
+"""Of one user, from all their windows and programs: each holds a connection for as long as it likes."""
 _MOST_DIGITS = 9
 
 
@@ -62,6 +74,20 @@ def in_utc(moment: datetime) -> datetime:
         raise ValueError("the calendar has no such time") from error
 
 
+async def one_stream(request: Request, user: CurrentUser) -> AsyncIterator[None]:
+    """Take one of a user's places for streams while it lasts; raises ``TooManyStreamsError``."""
+    streams = context_of(request).streams
+    if streams[user.account] >= MOST_STREAMS:
+        raise TooManyStreamsError(f"{user.account} follows {MOST_STREAMS} things already")
+    streams[user.account] += 1
+    try:
+        yield
+    finally:
+        streams[user.account] -= 1
+        if not streams[user.account]:
+            del streams[user.account]
+
+
 def jobs_of(request: Request) -> Jobs:
     """Give the server's jobs."""
     jobs: Jobs = request.app.state.jobs
@@ -78,5 +104,6 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key", min_length=1, max_length=128, description="The same key is the same job, started once."
     ),
 ]
+Stream = Depends(one_stream)
 Moment = Annotated[AwareDatetime, AfterValidator(in_utc)]
 SearchText = Annotated[str, Query(max_length=200, description="Contained in any field, in any letter case.")]

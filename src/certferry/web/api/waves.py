@@ -17,7 +17,16 @@ from certferry.migrate.waves.choosing import Choice
 from certferry.migrate.waves.planning import Rules, Threshold
 from certferry.web import waves
 from certferry.web.api.jobs import HEARTBEAT_SECONDS
-from certferry.web.api.shared import ChosenCluster, Context, IdempotencyKey, Part, SearchText, TheJobs, protected
+from certferry.web.api.shared import (
+    ChosenCluster,
+    Context,
+    IdempotencyKey,
+    Part,
+    SearchText,
+    Stream,
+    TheJobs,
+    protected,
+)
 from certferry.web.context import WebContext
 from certferry.web.jobs import Jobs
 from certferry.web.models import Page
@@ -100,7 +109,7 @@ def log(migration: MigrationId, cluster: ChosenCluster, part: Part) -> Page[Wave
     return Page[WaveEventAnswer](**page(cluster.migration_search.log(migration, LOGGED, part), part, wave_event))
 
 
-@router.get("/{migration}/events", response_class=StreamingResponse, responses=_STREAM)
+@router.get("/{migration}/events", response_class=StreamingResponse, responses=_STREAM, dependencies=[Stream])
 async def events(migration: MigrationId, cluster: ChosenCluster, request: Request) -> StreamingResponse:
     """Follow a migration: events ``status`` when something changed, one ``end`` when its state did."""
     standings: Standings = request.app.state.standings
