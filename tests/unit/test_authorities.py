@@ -262,6 +262,49 @@ def test_what_comes_and_goes_counts_from_the_next_context_on(
         assert {at for at, capf in enumerate(capfs) if is_let_in(context, issue("SEP1", capf))} == wanted
 
 
+def test_a_context_made_before_finds_what_came_with_a_new_name(
+    held: Authorities, server: Paper, crowd: frozenset[bytes]
+) -> None:
+    first, second = ca("CAPF-1"), ca("CAPF-2")
+    context, generation = secure(server, held.of(crowd | {first.der})), held.generation
+    assert is_let_in(context, issue("SEP1", first))
+    assert not is_let_in(context, issue("SEP1", second))
+    held.of(crowd | {first.der, second.der})
+    assert held.generation == generation
+    assert is_let_in(context, issue("SEP1", second))
+    assert is_let_in(context, issue("SEP1", first))
+
+
+def test_another_context_is_due_when_something_went_or_came_with_a_name_that_was_there(
+    held: Authorities, crowd: frozenset[bytes]
+) -> None:
+    same, other = [ca("CAPF-same") for _ in range(2)], ca("CAPF-other")
+    generations = []
+    for trust in (
+        {same[0]},
+        {same[0]},
+        {same[0], other},
+        {same[0], same[1], other},
+        {same[0], other},
+        {other},
+        {same[1]},
+    ):
+        held.of(crowd | {each.der for each in trust})
+        generations.append(held.generation)
+    first = generations[0]
+    assert [each - first for each in generations] == [0, 0, 0, 1, 2, 3, 4]
+
+
+def test_of_few_another_context_is_due_whenever_they_change(held: Authorities, crowd: frozenset[bytes]) -> None:
+    few, more = frozenset({ca("CAPF-1").der}), frozenset({ca("CAPF-2").der, ca("CAPF-3").der})
+    generations = []
+    for trust in (few, few, few | more, few, crowd | more, crowd | more, few, frozenset[bytes](), frozenset[bytes]()):
+        held.of(trust)
+        generations.append(held.generation)
+    first = generations[0]
+    assert [each - first for each in generations] == [0, 0, 1, 2, 3, 3, 4, 5, 5]
+
+
 def test_a_context_made_before_goes_on_with_what_stayed(
     held: Authorities, server: Paper, crowd: frozenset[bytes]
 ) -> None:

@@ -40,24 +40,33 @@ class AuthoritiesUnwritableError(Refusal):
 
 
 class Authorities:
-    """The certificates to which a client's must lead, in the form in which TLS takes them. One for a process."""
+    """The certificates to which a client's must lead, in the form in which TLS takes them. One for a process.
+
+    A context remembers what it found, so another one is due when ``generation`` has changed. What comes with a name
+    that nobody had is found by those made before, which connections hold for days.
+    """
 
     def __init__(self) -> None:
+        self.generation = 0
+        self._few: frozenset[bytes] | None = None
         self._folder: _Folder | None = None
 
     def of(self, trust: frozenset[bytes]) -> frozenset[bytes] | Path:
         """Return ``trust`` itself or the folder that holds it now, both for ``server_context``.
 
-        A context that looks in the folder may remember what it found: after every change another one is due.
         Raises ``AuthoritiesUnwritableError``, and the folder then still holds what did not change.
         """
         if len(trust) <= FEW:
             self.close()
+            self.generation += trust != self._few
+            self._few = trust
             return trust
+        self._few = None
         with _told():
             if self._folder is None:
+                self.generation += 1
                 self._folder = _Folder()
-            self._folder.hold(trust)
+            self.generation += not self._folder.hold(trust)
         return self._folder.path
 
     def close(self) -> None:
@@ -85,10 +94,15 @@ class _Folder:
         self._file_of: dict[str, int] = {}
         self._numbers = (number // TOGETHER for number in count())
 
-    def hold(self, trust: frozenset[bytes]) -> None:
-        """Write what came and take away what went; what stayed can be found all the time."""
+    def hold(self, trust: frozenset[bytes]) -> bool:
+        """Write what came and take away what went; what stayed can be found all the time.
+
+        Return whether that is nothing but certificates with names that nobody had.
+        """
+        is_all_new = True
         touched: defaultdict[int, list[str]] = defaultdict(list)
         for name, changed in _hashed(trust ^ self._held).items():
+            is_all_new &= name not in self._file_of and changed <= trust
             if name not in self._file_of:
                 self._file_of[name] = next(self._numbers)
             number = self._file_of[name]
@@ -98,6 +112,7 @@ class _Folder:
         for number, names in touched.items():
             self._write(number, names)
         self._held = trust
+        return is_all_new
 
     def _write(self, number: int, names: Iterable[str]) -> None:
         """Write a file under all its names, less those that went; can be done again when it was cut short."""

@@ -314,7 +314,7 @@ class _SecureRegistration:
     """The TLS side of the registrar: its certificate, and whose phones it lets in."""
 
     callmanager: Credentials
-    trust: frozenset[bytes]
+    generation: int
     context: ssl.SSLContext
 
     @classmethod
@@ -327,10 +327,11 @@ class _SecureRegistration:
         before: "_SecureRegistration | None",
     ) -> "_SecureRegistration":
         callmanager = snapshot.credentials[node.name, Purpose.CALLMANAGER]
-        trust = snapshot.callmanager_trust or frozenset()
-        if before and before.callmanager.certificate == callmanager.certificate and before.trust == trust:
+        trusted = authorities.of(snapshot.callmanager_trust or frozenset())
+        is_same = before is not None and before.callmanager.certificate == callmanager.certificate
+        if before and is_same and before.generation == authorities.generation:
             return before
-        return cls(callmanager, trust, _context(callmanager, options, client_ca=authorities.of(trust)))
+        return cls(callmanager, authorities.generation, _context(callmanager, options, client_ca=trusted))
 
 
 def _context(
