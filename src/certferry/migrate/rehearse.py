@@ -154,7 +154,7 @@ def _judge(phone: Rehearsed, device: Device, outcome: Outcome, held: Journal, *,
     code, reason = str(outcome.code), _would_register(outcome, device) if outcome.ok else outcome.reason
     if outcome.ok and assumed:
         verdict, code = "unknown", "rehearsal.configuration-assumed"
-        reason = "no readable configuration for it at the source, so which TVS it asks was assumed; with those it would move"
+        reason = "the source has no readable configuration for it, so its TVS were assumed; with those it would move"
     elif outcome.code is Code.CONFIG_ENCRYPTED:
         verdict, code = "unknown", "rehearsal.encrypted"
         reason = "it would take the destination's lists; its configuration there is encrypted for its own key"
