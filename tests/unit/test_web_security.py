@@ -37,7 +37,9 @@ def site(make_cluster: MakeCluster) -> Site:
 
 def routes(site: Site) -> Iterator[tuple[str, str]]:
     """Every method and address of the API, as its own description tells them."""
-    for path, methods in site.app.openapi()["paths"].items():
+    paths = site.app.openapi()["paths"]
+    assert len(paths) > 40, "a test over all of them would hold nothing"
+    for path, methods in paths.items():
         address = path
         for name, value in FILLED.items():
             address = address.replace(name, value)
