@@ -204,6 +204,14 @@ async def test_an_address_that_names_nothing_is_no_page_in_the_readers_language(
     assert "Input should be" not in drawn.text
 
 
+async def test_who_is_lost_gets_the_menu_if_logged_in_and_nobody_else_does(site: Site) -> None:
+    async with reading(site) as ann, site.visitor() as client:
+        assert "/security/certificates" in (await ann.open("/nowhere")).links
+        stranger = await Reader(client).open("/nowhere")
+    assert stranger.status == 404
+    assert "/security/certificates" not in stranger.links
+
+
 async def test_a_form_that_cannot_be_read_is_told_in_the_readers_language_with_the_details_as_they_are(
     site: Site,
 ) -> None:
