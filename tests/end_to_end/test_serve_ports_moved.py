@@ -224,6 +224,7 @@ async def test_it_is_logged_once_that_a_service_stays_and_once_that_it_moved(
             assert polls == caplog.text
         await until(lambda: "tvs listens on" in caplog.text)
         assert caplog.text.count("cannot listen") == 1
+        await until(lambda: "every port is open" in caplog.text)
         await until(lambda: set(cluster.served().values()) == {cluster.version()})
         following.cancel()
         with suppress(asyncio.CancelledError):

@@ -71,7 +71,7 @@ class RunningCluster:
             group.create_task(self._follow_changes())
 
     async def _follow_changes(self) -> None:
-        feed, told = self.cluster.feed(), ""
+        feed, told = self.cluster.feed(), None
         try:
             while True:
                 told = await self._keep_up(told)
@@ -79,17 +79,18 @@ class RunningCluster:
         finally:
             await feed.close()
 
-    async def _keep_up(self, told: str) -> str:
+    async def _keep_up(self, told: Refusal | None) -> Refusal | None:
         """Take over the latest change; return what stood in the way, and log it unless it is what was ``told``."""
         try:
             await self.refresh()
         except Refusal as refusal:
-            if str(refusal) != told:  # once, not with every look
+            if str(refusal) != str(told):  # once, not with every look
                 logger.warning("serving version %d on: %s", self.version, refusal)
-            return str(refusal)
+            return refusal
         if told:
-            logger.warning("serving version %d: the cluster's database answers again", self.version)
-        return ""
+            again = "every port is open" if isinstance(told, ListenError) else "the cluster's database answers again"
+            logger.warning("serving version %d: %s", self.version, again)
+        return None
 
     async def refresh(self) -> bool:
         """Take over the latest change, if there is one; return whether there was.
