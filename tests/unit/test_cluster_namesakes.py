@@ -181,7 +181,7 @@ def test_a_plan_made_of_what_is_found_is_the_plan_made_of_everything(
         hold(cluster, shelf[number % len(shelf)], store=store, origin=origin)
     for _ in range(60):
         incoming = [
-            Incoming(certificate, chance.choice(list(BulkType)), chance.choice([cluster.name, "osaka", "kyoto"]), "pub")
+            Incoming(certificate, chance.choice(list(BulkType)), chance.choice([cluster.name, "osaka", "kyoto"]))
             for certificate in chance.sample(shelf, chance.randrange(6))
         ]
         about = cluster.trust_entries_about({item.certificate for item in incoming})

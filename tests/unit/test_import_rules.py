@@ -25,8 +25,8 @@ def plan(*incoming: Incoming, held: Held | None = None) -> tuple[PlannedChange, 
     return plan_import(incoming, held or {}, NOW, own_cluster="src")
 
 
-def tftp(certificate: Certificate, cluster: str = "dst", node: str = "pub") -> Incoming:
-    return Incoming(certificate, BulkType.TFTP, cluster, node)
+def tftp(certificate: Certificate, cluster: str = "dst") -> Incoming:
+    return Incoming(certificate, BulkType.TFTP, cluster)
 
 
 def holding(store: Store, *entries: tuple[Certificate, str]) -> Held:
@@ -54,7 +54,7 @@ class TestWhereCertificatesGo:
     def test_each_type_goes_to_its_stores(
         self, make_certificate: MakeCertificate, bulk_type: BulkType, stores: set[Store]
     ) -> None:
-        changes = plan(Incoming(make_certificate(), bulk_type, "dst", "pub"))
+        changes = plan(Incoming(make_certificate(), bulk_type, "dst"))
         assert {change.store for change in changes} == stores
         assert {change.action for change in changes} == {Action.ADD}
         assert {change.from_cluster for change in changes} == {"dst"}
@@ -63,13 +63,13 @@ class TestWhereCertificatesGo:
         self, make_certificate: MakeCertificate
     ) -> None:
         shared = make_certificate("CN=pub-ms")
-        assert len(plan(tftp(shared, node="pub"), tftp(shared, node="sub"))) == 2
+        assert len(plan(tftp(shared), tftp(shared))) == 2
 
     def test_a_tomcat_certificate_reused_as_callmanager_reaches_all_three_stores(
         self, make_certificate: MakeCertificate
     ) -> None:
         reused = make_certificate()
-        changes = plan(tftp(reused), Incoming(reused, BulkType.TOMCAT, "dst", "pub"))
+        changes = plan(tftp(reused), Incoming(reused, BulkType.TOMCAT, "dst"))
         assert {change.store for change in changes} == SIGNERS | {Store.TOMCAT_TRUST}
 
     def test_nothing_comes_of_nothing(self) -> None:
@@ -99,7 +99,7 @@ class TestOwnCertificates:
 class TestSeveralOfOneName:
     def test_only_the_latest_of_a_cluster_is_taken(self, make_certificate: MakeCertificate) -> None:
         old, new = make_certificate(not_before=EARLY), make_certificate(not_before=LATE)
-        changes = in_store(plan(tftp(old), tftp(new, node="sub")), Store.PHONE_SAST_TRUST)
+        changes = in_store(plan(tftp(old), tftp(new)), Store.PHONE_SAST_TRUST)
         assert {change.certificate: change.action for change in changes} == {old: Action.SKIP, new: Action.ADD}
 
     def test_a_later_one_that_is_refused_does_not_stand_in_the_way(self, make_certificate: MakeCertificate) -> None:
@@ -168,7 +168,7 @@ COLLIDING = settings(max_examples=400, deadline=None, suppress_health_check=[Hea
 
 
 def incoming_of(shelf: list[Certificate], directory: Directory) -> list[Incoming]:
-    return [Incoming(shelf[number], bulk_type, cluster, "pub") for number, bulk_type, cluster in directory]
+    return [Incoming(shelf[number], bulk_type, cluster) for number, bulk_type, cluster in directory]
 
 
 def held_of(shelf: list[Certificate], holdings: Iterable[tuple[Store, int, str]]) -> Held:

@@ -78,7 +78,7 @@ class _Gathering:
             if label is None:
                 raise OriginUnknownError(f"{name}: {entry.friendly_name!r} does not say which cluster it is from")
             self._check(name, bulk_type, label, entry)
-            self.incoming.append(Incoming(entry.certificate, bulk_type, label.cluster, label.node))
+            self.incoming.append(Incoming(entry.certificate, bulk_type, label.cluster))
 
     def add_foreign(self, file: ForeignFile) -> None:
         if file.name not in self._snapshot.files:
@@ -87,7 +87,7 @@ class _Gathering:
             raise UnsignedFileError(f"no manifest vouches for {file.name}")
         self.signers.setdefault(file.cluster, None)
         for entry in self._open(file.name).certificates:
-            self.incoming.append(Incoming(entry.certificate, file.bulk_type, file.cluster, ""))
+            self.incoming.append(Incoming(entry.certificate, file.bulk_type, file.cluster))
 
     def _check(self, name: str, bulk_type: BulkType, label: Label, entry: BundledCertificate) -> None:
         signed = self._snapshot.manifests.get(label.cluster)

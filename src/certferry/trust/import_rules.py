@@ -20,12 +20,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """One certificate of one exported file: its bulk type, and the cluster and node that exported it."""
+    """One certificate of one exported file: its bulk type, and the cluster that exported it."""
 
     certificate: Certificate
     bulk_type: BulkType
     from_cluster: str
-    from_node: str
 
 
 @dataclass(frozen=True, slots=True)
