@@ -103,7 +103,10 @@ def test_an_interrupted_command_ends_with_130_and_puts_everything_away(
     words = [*COMMAND, "demo", "--phones", "1", "--nodes", "1", "--non-secure", "--json"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
         preexec_fn=begin,  # noqa: PLW1509 -- so that the command begins as a shell would begin it
     ) as process:
         assert process.stderr is not None
