@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from sqlalchemy import insert, select, text
 
 from certferry.cluster import schema
 from certferry.cluster.backup import back_up, restore
@@ -25,13 +24,13 @@ from certferry.cluster.cluster import Cluster
 from certferry.cluster.database import ClusterMovedError, Database, DatabaseOutdatedError
 from certferry.cluster.location import ClusterLocation
 from certferry.cluster.resets import ResetOutcome
-from certferry.cluster.rows import digest_of, every_table, tables_there
-from certferry.cluster.upgrading import migrate
+from certferry.cluster.rows import digest_of, every_table
 from certferry.cluster.values import Phone, Service, TrustChange
 from certferry.lab.keys import PooledKeys
 from certferry.trust.purpose import Store
 from command_line import COMMAND, Ended, certferry, certferry_process, loopback_cluster
 from conftest import MakeCertificate, MakeCluster
+from early_clusters import copy_to_early_schema
 from postgres import Postgres, running_postgres
 
 PHONE = "SEP001B54000001"
@@ -177,7 +176,11 @@ def test_every_row_arrives_and_the_audit_log_goes_on(cluster: Cluster, tmp_path:
         assert opened.verify_audit() == done.audit_lines == cluster.verify_audit() + 1
         assert opened.audit_lines()[:-1] == cluster.audit_lines()
         told = json.loads(opened.audit_lines()[-1])
-        assert (told["action"], told["made"], told["after"]) == ("restore-cluster", NOW.isoformat(), 2)
+        assert (told["action"], told["made"], told["after"]) == (
+            "restore-cluster",
+            NOW.isoformat(),
+            schema.SCHEMA_VERSION,
+        )
         assert opened.setting("sftp.password") == "swordfish"
         assert opened.identities() == cluster.identities()
         opened.add_phones([Phone(PHONE)])  # it goes on as any cluster does
@@ -355,24 +358,7 @@ def test_an_audit_log_with_a_gap_is_told_and_does_not_stand_in_the_way(cluster: 
 @pytest.fixture
 def first_schema(cluster: Cluster, tmp_path: Path) -> ClusterLocation:
     """The same cluster as the first certferry made it."""
-    early = location(tmp_path / "early")
-    early.folder.mkdir()
-    shutil.copy(cluster.location.key_file, early.key_file)
-    with (
-        closing(Database(early)) as new,
-        closing(Database(cluster.location)) as old,
-        new.found(lambda connection: migrate(connection, 0, 1)) as writing,
-        old.read() as reading,
-    ):
-        writing.execute(schema.fact.delete())
-        for table in tables_there(writing):
-            columns = [column.name for column in table.columns]
-            chosen = select(*[schema.metadata.tables[table.name].c[name] for name in columns])
-            if rows := [dict(zip(columns, row, strict=True)) for row in reading.execute(chosen)]:
-                writing.execute(insert(table), rows)
-        writing.execute(text("UPDATE fact SET value = '1' WHERE key = 'schema'"))
-        writing.execute(text("DROP TABLE alembic_version"))
-    return early
+    return copy_to_early_schema(cluster.location, tmp_path / "early", 1)
 
 
 def test_a_backup_of_an_earlier_schema_is_upgraded_as_it_is_restored(
@@ -401,8 +387,9 @@ def test_a_backup_of_a_later_schema_is_refused(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     back_up(cluster.location, tmp_path / "backup", NOW, passphrase=PASSPHRASE)
+    sentence = f"has schema {schema.SCHEMA_VERSION}, this certferry reads 1"
     monkeypatch.setattr(schema, "SCHEMA_VERSION", 1)
-    with pytest.raises(BackupForeignError, match="has schema 2, this certferry reads 1"):
+    with pytest.raises(BackupForeignError, match=sentence):
         restore(tmp_path / "backup", location(tmp_path / "there"), NOW, passphrase=lambda: PASSPHRASE)
 
 
@@ -443,9 +430,10 @@ def test_the_passphrase_comes_from_a_file_or_the_environment(
     assert (made.code, made.json["holds_key"], made.json["rows"]["phone"]) == (0, True, 300)
     monkeypatch.setenv("CERTFERRY_BACKUP_PASSPHRASE", PASSPHRASE)
     assert certferry("cluster", "backup", tmp_path / "by-environment", *at).json["holds_key"] is True
+    present = schema.SCHEMA_VERSION
     for name in ("by-file", "by-environment"):
         done = certferry("cluster", "restore", tmp_path / name, "--to", tmp_path / f"{name}.there", "--json")
-        assert (done.code, done.json["schema"]) == (0, {"before": 2, "after": 2})
+        assert (done.code, done.json["schema"]) == (0, {"before": present, "after": present})
 
 
 def test_without_a_passphrase_a_warning_says_where_the_key_is(cluster: Cluster, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from sqlalchemy import create_engine, inspect
 
 from certferry.cluster import audit, schema, upgrading
 from certferry.cluster.accounts import Role
-from certferry.cluster.alembic.versions import revision_1
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.database import DatabaseForeignError, DatabaseOutdatedError
 from certferry.cluster.location import ClusterLocation, ClusterMissingError
@@ -21,23 +20,38 @@ from certferry.cluster.upgrading import Upgraded, upgrade
 from certferry.cluster.values import Phone
 from command_line import certferry
 from conftest import CLUSTER_BORN, MakeCluster
+from early_clusters import copy_to_early_schema
 
 Rows = dict[str, list[tuple[Any, ...]]]
 ON_FIRST_USE = ("web_user", "web_token", "certificate_text")
 
 
-@pytest.fixture(params=[(), ON_FIRST_USE], ids=["all tables", "without those made on first use"])
-def old(make_cluster: MakeCluster, request: pytest.FixtureRequest) -> ClusterLocation:
-    """A cluster with the tables, and no more, that the first release had."""
+EARLIER = {
+    "schema 1": (1, ()),
+    "schema 1 without what was made on first use": (1, ON_FIRST_USE),
+    "schema 2": (2, ()),
+}
+
+
+@pytest.fixture(params=list(EARLIER.values()), ids=list(EARLIER))
+def old(make_cluster: MakeCluster, request: pytest.FixtureRequest, tmp_path: Path) -> ClusterLocation:
+    """A cluster with the tables, and no more, that an earlier schema had."""
+    number, missing = request.param
     with closing(make_cluster(secure=True)) as cluster:
         cluster.add_phones([Phone("SEP001122334455")])
-        location = cluster.location
-    with closing(sqlite3.connect(location.database)) as connection:
-        for name in (*set(schema.metadata.tables) - set(revision_1.metadata.tables), *request.param):
+        early = copy_to_early_schema(cluster.location, tmp_path / "early", number)
+    with closing(sqlite3.connect(early.database)) as connection:
+        for name in missing:
             connection.execute(f"DROP TABLE {name}")
-        connection.execute("UPDATE fact SET value = '1' WHERE key = 'schema'")
         connection.commit()
-    return location
+    return early
+
+
+@pytest.fixture
+def number(old: ClusterLocation) -> int:
+    """Which schema the old cluster has."""
+    with closing(sqlite3.connect(old.database)) as connection:
+        return int(connection.execute("SELECT value FROM fact WHERE key = 'schema'").fetchone()[0])
 
 
 def rows_of(file: Path) -> Rows:
@@ -60,16 +74,17 @@ def test_the_last_revision_is_the_schema_version() -> None:
     assert revisions == {f"revision_{number}" for number in range(1, schema.SCHEMA_VERSION + 1)}
 
 
-def test_an_old_cluster_is_refused_with_the_command_that_upgrades_it(old: ClusterLocation) -> None:
-    with pytest.raises(DatabaseOutdatedError, match="has schema 1, this certferry reads 2") as caught:
+def test_an_old_cluster_is_refused_with_the_command_that_upgrades_it(old: ClusterLocation, number: int) -> None:
+    sentence = f"has schema {number}, this certferry reads {schema.SCHEMA_VERSION}"
+    with pytest.raises(DatabaseOutdatedError, match=sentence) as caught:
         Cluster.open(old.text)
     assert "certferry cluster upgrade" in caught.value.remedy
 
 
-def test_an_upgrade_loses_nothing(old: ClusterLocation) -> None:
+def test_an_upgrade_loses_nothing(old: ClusterLocation, number: int) -> None:
     before = rows_of(old.database)
     done = upgrade(old, CLUSTER_BORN)
-    assert (done.before, done.after) == (1, schema.SCHEMA_VERSION)
+    assert (done.before, done.after) == (number, schema.SCHEMA_VERSION)
     after = rows_of(old.database)
     kept = {name: rows for name, rows in before.items() if name not in ("fact", "audit")}
     assert {name: after[name] for name in kept} == kept
@@ -101,15 +116,17 @@ def test_the_tables_are_those_of_a_new_cluster(old: ClusterLocation) -> None:
     engine.dispose()
 
 
-def test_a_copy_of_the_file_as_it_was_stays_for_its_owner_alone(old: ClusterLocation) -> None:
+def test_a_copy_of_the_file_as_it_was_stays_for_its_owner_alone(old: ClusterLocation, number: int) -> None:
     before = rows_of(old.database)
     copy = upgrade(old, CLUSTER_BORN).backup
-    assert copy == old.folder / "cluster.sqlite.schema-1"
+    assert copy == old.folder / f"cluster.sqlite.schema-{number}"
     assert rows_of(copy) == before
     assert copy.stat().st_mode & 0o777 == 0o600
 
 
-def test_an_upgrade_that_fails_changes_nothing(old: ClusterLocation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upgrade_that_fails_changes_nothing(
+    old: ClusterLocation, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = rows_of(old.database)
 
     def fail(*_: object, **__: object) -> None:
@@ -120,7 +137,7 @@ def test_an_upgrade_that_fails_changes_nothing(old: ClusterLocation, monkeypatch
         with pytest.raises(RuntimeError, match="cut off"):
             upgrade(old, CLUSTER_BORN)
     assert rows_of(old.database) == before
-    assert upgrade(old, CLUSTER_BORN).before == 1
+    assert upgrade(old, CLUSTER_BORN).before == number
 
 
 def test_a_cluster_that_is_up_to_date_is_left_alone(make_cluster: MakeCluster) -> None:
@@ -152,11 +169,11 @@ def test_a_process_that_opened_the_cluster_before_a_later_upgrade_writes_no_more
             cluster.add_phones([Phone("SEP001122334455")])
 
 
-def test_the_command_says_what_it_did(old: ClusterLocation) -> None:
+def test_the_command_says_what_it_did(old: ClusterLocation, number: int) -> None:
     refused = certferry("cluster", "show", "--cluster", old.text, "--json")
     assert refused.error["code"] == "cluster.database-outdated"
     done = certferry("cluster", "upgrade", "--cluster", old.text, "--json").json
-    assert (done["before"], done["after"]) == (1, schema.SCHEMA_VERSION)
-    assert done["backup"] == str(old.folder / "cluster.sqlite.schema-1")
+    assert (done["before"], done["after"]) == (number, schema.SCHEMA_VERSION)
+    assert done["backup"] == str(old.folder / f"cluster.sqlite.schema-{number}")
     again = certferry("cluster", "upgrade", "--cluster", old.text)
     assert "nothing was changed" in again.stdout

@@ -17,7 +17,7 @@ from sqlalchemy import (
 
 from certferry.cluster.dialects import order_by_bytes
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 metadata = MetaData()
 
 fact = Table(

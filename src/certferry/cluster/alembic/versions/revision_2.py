@@ -1,19 +1,7 @@
 """Sightings of phones, resets, counters, migrations, and what the pages must not forget."""
 
 from alembic import op
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-)
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 from certferry.cluster.alembic.versions import revision_1
 from certferry.cluster.dialects import order_by_bytes
@@ -29,14 +17,6 @@ touched = Table(
     Column("what", String, nullable=False),
     Column("key", String, nullable=False, comment="SHA-256 of a certificate, or a device; empty: all of them"),
     comment="what the latest changes touched, which running nodes read again",
-)
-
-certificate_name = Table(
-    "certificate_name",
-    metadata,
-    Column("sha256", String(64), primary_key=True),
-    Column("name", String(32), nullable=False, index=True, comment="of the subject, see certificate_text.name_key"),
-    comment="which certificates are namesakes; made anew when it is missing",
 )
 
 sighting = Table(
@@ -61,7 +41,6 @@ held_list = Table(
     Column("at", String, nullable=False),
     comment="which trust lists phones said they hold (phone-trust 4.6)",
 )
-Index("held_list_lists", held_list.c.ctl, held_list.c.itl, held_list.c.device)
 
 reset_request = Table(
     "reset_request",
@@ -118,9 +97,7 @@ migration_phone = Table(
     Column("code", String, nullable=False),
     Column("reason", Text, nullable=False),
 )
-_MOVING = migration_phone.c
-Index("migration_phone_order", _MOVING.migration, _MOVING.wave, _MOVING.device, _MOVING.state)
-Index("migration_phone_state", _MOVING.migration, _MOVING.state, _MOVING.ended_at)
+Index("migration_phone_wave", migration_phone.c.migration, migration_phone.c.wave, migration_phone.c.state)
 
 migration_event = Table(
     "migration_event",
@@ -164,37 +141,6 @@ web_job = Table(
     Column("error", Text),
 )
 
-web_plan = Table(
-    "web_plan",
-    metadata,
-    Column("id", String, primary_key=True),
-    Column("made_at", String, nullable=False, index=True),
-    Column("body", LargeBinary, nullable=False),
-    comment="import plans that were shown and may be carried out",
-)
-
-web_outcome = Table(
-    "web_outcome",
-    metadata,
-    Column("user", String, primary_key=True),
-    Column("key", String(64), primary_key=True, comment="SHA-256 of the form's key"),
-    Column("at", String, nullable=False, index=True),
-    Column("runner", String, nullable=False, comment="the server that does it"),
-    Column("runner_until", String, nullable=False, comment="the runner is taken for dead after this"),
-    Column("outcome", Text, comment="JSON; none while it is being done"),
-    comment="what the changes came to that forms asked for, so that each is done once",
-)
-
-web_secret = Table(
-    "web_secret",
-    metadata,
-    Column("user", String, primary_key=True),
-    Column("key", String(64), primary_key=True, comment="SHA-256 of the form's key"),
-    Column("at", String, nullable=False, index=True),
-    Column("sealed", LargeBinary, nullable=False),
-    comment="what was typed into a form in secret, until the form is through",
-)
-
 order_by_bytes(metadata)
 
 
@@ -202,4 +148,3 @@ def upgrade() -> None:
     """Make them, and those of the first release that were made when they were used first."""
     revision_1.metadata.create_all(op.get_bind())
     metadata.create_all(op.get_bind())
-    op.create_index("trust_entry_origin", "trust_entry", ["origin"], if_not_exists=True)
