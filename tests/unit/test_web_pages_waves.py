@@ -142,6 +142,7 @@ async def test_every_state_is_drawn_whole(site: Site, user: str, language: str) 
             Event("paused", START, {"reason": "a canary failed"}),
             Event("finished", START, {"moved": 1, "failed": 1}),
             Event("option150", START, {"step": "x", "done": "ann said that option 150 names 192.0.2.1"}),
+            Event("clock-set-back", START, {"seconds": 3600}),
         )
         for step in range(3):
             if step == 1:

@@ -21,6 +21,7 @@ LOGGED = (
     "cancelled",
     "failed",
     "diagnosis",
+    "clock-set-back",
 )
 """Events that people read; resets and arrivals are in the phones' rows."""
 

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 
 from certferry.bulk.settings import LAST_PORT, SSH_PORT, SettingsMissingError, SftpSettings
 from certferry.bulk.trying import merge_settings, try_settings
@@ -64,7 +65,8 @@ async def save(request: Request, cluster: Cluster, user: User, form: Form) -> bo
             sentence = f"{told(request, refusal).sentence} {told(request, refusal).remedy}"
             form.refuse(_FIELD_OF.get(refusal.code, "host"), sentence)
         else:
-            outcomes.once(user.name, form.key, lambda: _saved(cluster, tried.settings, tried.fingerprint))
+            settings, shown = tried.settings, tried.fingerprint
+            await run_in_threadpool(outcomes.once, user.name, form.key, lambda: _saved(cluster, settings, shown))
             outcomes.forget_secret(user.name, form.key)
             return True
     outcomes.keep_secret(user.name, form.key, password)
