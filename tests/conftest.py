@@ -21,6 +21,7 @@ from certferry.cluster.values import Node, NodeRole
 from certferry.lab.keys import PooledKeys
 from certferry.trust.release import Release
 from certferry.wire.certificate import Certificate
+from no_other_hosts import stay_at_home
 from on_postgresql import TEST_SERVER, copies_on
 
 TYPE_OF = {
@@ -62,6 +63,11 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist is without t
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_configure() -> None:
+    """Let no test speak to another machine."""
+    stay_at_home()
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together | None:
     """Let ``--dist loadgroup`` keep the tests of such a module together."""
     return Together(config, log) if config.getvalue("dist") == "loadgroup" else None
@@ -124,8 +130,8 @@ def key_pool() -> PooledKeys:
 def usual_nodes(cluster: str, count: int) -> list[Node]:
     """A publisher with CAPF and its subscribers; all run TFTP, TVS and call control."""
     everywhere = frozenset({NodeRole.TFTP, NodeRole.TVS, NodeRole.CALLMANAGER})
-    publisher = Node(f"{cluster}-pub", "192.0.2.1", everywhere | {NodeRole.PUBLISHER, NodeRole.CAPF})
-    subscribers = [Node(f"{cluster}-sub{number}", f"192.0.2.{number + 1}", everywhere) for number in range(1, count)]
+    publisher = Node(f"{cluster}-pub", "127.0.2.1", everywhere | {NodeRole.PUBLISHER, NodeRole.CAPF})
+    subscribers = [Node(f"{cluster}-sub{number}", f"127.0.2.{number + 1}", everywhere) for number in range(1, count)]
     return [publisher, *subscribers]
 
 

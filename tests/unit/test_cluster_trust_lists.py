@@ -198,9 +198,9 @@ def test_ec_certificates_stand_in_no_list(standing: MakeCluster) -> None:
 
 def test_only_tftp_nodes_have_an_itl_and_no_list_is_made_up_for_others(make_cluster: MakeCluster) -> None:
     nodes = [
-        Node("pub", "192.0.2.1", frozenset({NodeRole.PUBLISHER, NodeRole.CAPF, NodeRole.TVS})),
-        Node("tftp", "192.0.2.2", frozenset({NodeRole.TFTP, NodeRole.TVS})),
-        Node("calls", "192.0.2.3", frozenset({NodeRole.CALLMANAGER})),
+        Node("pub", "127.0.2.1", frozenset({NodeRole.PUBLISHER, NodeRole.CAPF, NodeRole.TVS})),
+        Node("tftp", "127.0.2.2", frozenset({NodeRole.TFTP, NodeRole.TVS})),
+        Node("calls", "127.0.2.3", frozenset({NodeRole.CALLMANAGER})),
     ]
     cluster = make_cluster(nodes=nodes, secure=True)
     assert cluster.trust_list("ITL", "pub") is None
@@ -219,7 +219,7 @@ def test_only_tftp_nodes_have_an_itl_and_no_list_is_made_up_for_others(make_clus
 
 def test_a_cluster_without_capf_has_lists_without_it(make_cluster: MakeCluster) -> None:
     roles = frozenset({NodeRole.PUBLISHER, NodeRole.TFTP, NodeRole.TVS, NodeRole.CALLMANAGER})
-    cluster = make_cluster(nodes=[Node("pub", "192.0.2.1", roles)], secure=True)
+    cluster = make_cluster(nodes=[Node("pub", "127.0.2.1", roles)], secure=True)
     roles_named = {record.role for record in (*itl(cluster, "pub").records, *ctl(cluster).records)}
     assert roles_named == {Role.SAST, Role.CALLMANAGER_TFTP, Role.TVS}
 
@@ -325,7 +325,7 @@ def test_an_emptied_record_is_a_name_a_role_and_an_address(make_cluster: MakeClu
     cluster.set_parameter(ROLLBACK, "true")
     (record,) = itl(cluster).records_with_role(Role.TVS)
     assert record.is_emptied
-    assert (record.dns_name, record.ip_address) == (PUB, "192.0.2.1")
+    assert (record.dns_name, record.ip_address) == (PUB, "127.0.2.1")
     assert record.size == 5 + (3 + len(PUB) + 1) + (3 + 2) + (3 + 4)
 
 

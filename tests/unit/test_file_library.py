@@ -143,8 +143,8 @@ def test_a_configuration_names_the_phones_own_group(cluster: Cluster) -> None:
     cluster.add_phones([Phone(TWO, group="East")])
     files = library(cluster)
     one, two = (PhoneConfig.parse(files.find(f"{device}.cnf.xml") or b"") for device in (ONE, TWO))
-    assert [member.address for member in one.tvs] == ["192.0.2.2", "192.0.2.1"]
-    assert [member.address for member in two.tvs] == ["192.0.2.2"]
+    assert [member.address for member in one.tvs] == ["127.0.2.2", "127.0.2.1"]
+    assert [member.address for member in two.tvs] == ["127.0.2.2"]
 
 
 def test_a_secure_phone_is_told_so_in_mixed_mode(cluster: Cluster) -> None:

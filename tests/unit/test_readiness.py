@@ -165,7 +165,7 @@ def test_loopback_is_here_and_a_documentation_address_is_not() -> None:
 
 def test_nodes_of_other_hosts_are_a_warning_and_how_to_serve_those_that_are_here() -> None:
     nodes = usual_nodes("tokyo", 3)
-    found, check = nodes_here(nodes, are_named=False, here=lambda address: address == "192.0.2.2")
+    found, check = nodes_here(nodes, are_named=False, here=lambda address: address == "127.0.2.2")
     assert [node.name for node in found] == ["tokyo-sub1"]
     assert check.verdict == "warn"
     assert "certferry serve --node tokyo-sub1" in check.remedy
@@ -174,9 +174,9 @@ def test_nodes_of_other_hosts_are_a_warning_and_how_to_serve_those_that_are_here
 @pytest.mark.parametrize("are_named", [True, False])
 def test_a_node_that_is_to_be_served_and_is_not_here_fails(are_named: bool) -> None:
     nodes = usual_nodes("tokyo", 2)
-    _, check = nodes_here(nodes, are_named=are_named, here=lambda address: are_named and address == "192.0.2.1")
+    _, check = nodes_here(nodes, are_named=are_named, here=lambda address: are_named and address == "127.0.2.1")
     assert check.verdict == "fail"
-    assert "tokyo-sub1 (192.0.2.2)" in check.evidence
+    assert "tokyo-sub1 (127.0.2.2)" in check.evidence
 
 
 def test_the_ports_follow_from_the_roles_and_the_security_mode(cluster: Cluster) -> None:

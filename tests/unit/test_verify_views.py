@@ -79,13 +79,13 @@ def test_a_phone_that_was_not_asked_about_is_neither_known_nor_unknown(cluster: 
 
 def test_the_tvs_list_is_that_of_the_configuration_in_its_order(cluster: Cluster) -> None:
     seen = view(cluster, DEVICE)
-    assert seen.tvs_list(DEVICE) == (("192.0.2.2", 2445), ("192.0.2.1", 2445))
-    assert seen.tvs_nodes[:2] == (("192.0.2.2", 2445), ("192.0.2.1", 2445))
+    assert seen.tvs_list(DEVICE) == (("127.0.2.2", 2445), ("127.0.2.1", 2445))
+    assert seen.tvs_nodes[:2] == (("127.0.2.2", 2445), ("127.0.2.1", 2445))
     assert view(cluster).tvs_list(DEVICE) is None
 
 
 def test_without_a_configuration_the_itl_names_the_tvs_nodes(cluster: Cluster) -> None:
-    assert set(view(cluster).tvs_nodes) == {("192.0.2.1", 2445), ("192.0.2.2", 2445)}
+    assert set(view(cluster).tvs_nodes) == {("127.0.2.1", 2445), ("127.0.2.2", 2445)}
     elsewhere = view(cluster)
     elsewhere = replace(elsewhere, place=replace(elsewhere.place, tvs_port=12445))
     assert {port for _, port in elsewhere.tvs_nodes} == {12445}
@@ -100,7 +100,7 @@ def test_a_cluster_is_secure_by_a_ctl_that_still_names_somebody(cluster: Cluster
 
 def test_every_node_that_the_lists_name_may_run_tftp(cluster: Cluster) -> None:
     lists = [known for _, known in view(cluster).lists(Kind.ITL)]
-    assert set(hosts_named(lists)) == {"192.0.2.1", "192.0.2.2"}
+    assert set(hosts_named(lists)) == {"127.0.2.1", "127.0.2.2"}
 
 
 # Signers
@@ -143,7 +143,7 @@ def test_what_a_phone_holds_is_told_record_by_record(cluster: Cluster) -> None:
     itl = cluster.trust_list("ITL", "source-pub") or b""
     assert f"before: it holds ITL: {len(itl)} bytes, SHA1, signed by CN=source-pub" in "\n".join(told)
     assert sum("ITL record: TVS" in text for text in told) == 2
-    assert told[-1].endswith("verified; it asks TVS at 192.0.2.2:2445, 192.0.2.1:2445")
+    assert told[-1].endswith("verified; it asks TVS at 127.0.2.2:2445, 127.0.2.1:2445")
 
 
 def test_an_emptied_record_is_told_as_emptied(make_cluster: MakeCluster) -> None:

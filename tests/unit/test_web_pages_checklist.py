@@ -140,7 +140,7 @@ def test_a_directory_that_cannot_be_read_leaves_its_steps_unknown(clusters: tupl
 
 
 def test_option_150_names_two_tftp_nodes_and_ports_that_are_not_the_standard(clusters: tuple[Cluster, Cluster]) -> None:
-    assert Side(clusters[0], None).option150 == ("192.0.2.1", "192.0.2.2")
+    assert Side(clusters[0], None).option150 == ("127.0.2.1", "127.0.2.2")
 
 
 def test_what_an_import_would_add_is_what_is_missing(clusters: tuple[Cluster, Cluster]) -> None:
