@@ -1,4 +1,4 @@
-"""What several web servers of one cluster must know of each other, namesakes, and indexes in the order of long lists."""
+"""What several web servers of one cluster must know of each other, namesakes, and indexes in the order of lists."""
 
 from alembic import op
 from sqlalchemy import Column, LargeBinary, MetaData, String, Table, Text
