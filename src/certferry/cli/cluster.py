@@ -8,7 +8,8 @@ import typer
 
 from certferry.cli import backup as backup_commands
 from certferry.cli import cluster_place as cluster_place_commands
-from certferry.cli.options import ClusterOption, JsonOption, cluster_place, given, open_cluster, output
+from certferry.cli.given import given
+from certferry.cli.options import ClusterOption, JsonOption, cluster_place, open_cluster, output
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.issuing import Organisation
 from certferry.cluster.nodes import parse_node

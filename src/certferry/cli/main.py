@@ -9,64 +9,21 @@ from typing import Annotated
 import typer
 
 from certferry import __version__
-from certferry.cli import (
-    audit,
-    bulk,
-    cert,
-    cluster,
-    config,
-    demo,
-    dhcp_kea,
-    diagnose,
-    encrypt,
-    fleet,
-    migrate,
-    phone,
-    rehearse,
-    report,
-    serve,
-    sign,
-    trustlist,
-    trustlist_build,
-    tvs,
-    verify,
-    web,
-)
 from certferry.cli.ending import tell
 from certferry.cli.exit_codes import ExitCode
+from certferry.cli.given import given
 from certferry.cli.logs import log_plainly
-from certferry.cli.options import given
+from certferry.cli.nouns import Nouns
 from certferry.cli.output import let_any_text_out
 
 app = typer.Typer(
+    cls=Nouns,
     name="certferry",
     help="Carry certificates between Unified CM style clusters in bulk, so that phones move by themselves.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("demo")(demo.demo)
-app.command("serve")(serve.serve)
-app.command("sign")(sign.sign)
-app.command("unsign")(sign.unsign)
-app.command("encrypt")(encrypt.encrypt)
-app.command("rehearse")(rehearse.rehearse)
-app.command("verify")(verify.verify)
-app.command("diagnose")(diagnose.diagnose_command)
-app.command("report")(report.report)
-trustlist.app.command("build", cls=trustlist_build.InGivenOrder)(trustlist_build.build)
-app.add_typer(cluster.app, name="cluster")
-app.add_typer(config.app, name="config")
-app.add_typer(cert.app, name="cert")
-app.add_typer(phone.app, name="phone")
-app.add_typer(fleet.app, name="fleet")
-app.add_typer(bulk.app, name="bulk")
-app.add_typer(trustlist.app, name="trustlist")
-app.add_typer(tvs.app, name="tvs")
-app.add_typer(migrate.app, name="migrate")
-app.add_typer(audit.app, name="audit")
-app.add_typer(dhcp_kea.app, name="dhcp")
-app.add_typer(web.app, name="web")
 
 
 def _version(value: bool) -> None:

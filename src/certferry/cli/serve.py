@@ -11,8 +11,9 @@ import typer
 import uvloop
 
 from certferry.cli.exit_codes import ExitCode
+from certferry.cli.given import given
 from certferry.cli.logs import LogLevel, LogLevelOption, log_on_stderr
-from certferry.cli.options import ClusterOption, JsonOption, given, open_cluster, output
+from certferry.cli.options import ClusterOption, JsonOption, open_cluster, output
 from certferry.cli.output import Output
 from certferry.cli.serve_limits import MostFromOne, MostHttp, MostPhones, MostTvs, words_of
 from certferry.cluster.cluster import Cluster

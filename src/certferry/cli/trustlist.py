@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from certferry.cli import trustlist_build
 from certferry.cli.exit_codes import ExitCode
 from certferry.cli.files import read_place
 from certferry.cli.options import JsonOption, output
@@ -96,3 +97,6 @@ def _record(record: TrustRecord) -> dict[str, Any]:
         "sha256": sha256(record.certificate).hexdigest() if record.certificate else None,
         "emptied": record.is_emptied,
     }
+
+
+app.command("build", cls=trustlist_build.InGivenOrder)(trustlist_build.build)

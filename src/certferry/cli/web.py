@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from certferry.cli.dhcp_kea import open_kea
+from certferry.cli.given import given
 from certferry.cli.migrate_option150 import CaOption, CertificateOption, PasswordOption, StateOption, UserOption
-from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, given, open_cluster, open_place, output
+from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, open_cluster, open_place, output
 from certferry.cli.output import Output
 from certferry.cli.passwords import PasswordMissingError, first_line
 from certferry.cluster.accounts import Role

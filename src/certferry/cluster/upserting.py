@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 
 def upsert(
@@ -25,8 +25,7 @@ def upsert(
     if not rows:
         return
     # Both have the same ON CONFLICT, but SQLAlchemy keeps it with each dialect.
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table)
+    statement = sqlite.insert(table) if connection.dialect.name == "sqlite" else _insert_in_postgresql(table)
     if update:
         anew = {name: statement.excluded[name] for name in update}
         where = table.c[later] <= statement.excluded[later] if later else None
@@ -34,3 +33,9 @@ def upsert(
     else:
         statement = statement.on_conflict_do_nothing(index_elements=list(keys))
     connection.execute(statement, [dict(row) for row in rows])
+
+
+def _insert_in_postgresql(table: Table) -> Any:
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 -- takes 70 ms that no command on a folder needs
+
+    return postgresql.insert(table)
