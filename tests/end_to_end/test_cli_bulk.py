@@ -1,6 +1,7 @@
 """``certferry bulk`` as an operator uses it: the four buttons over real SFTP, plan, undo, and every refusal."""
 
 import json
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -343,6 +344,14 @@ def test_an_import_that_changes_something_asks_first(exchanged: Site) -> None:
     assert (ended.code, ended.error["code"]) == (2, "cli.confirmation")
     assert "--yes" in ended.error["remedy"]
     assert exchanged.bulk("source", "import", "--plan").code == 3
+
+
+def test_the_undo_that_an_import_names_can_be_run_as_it_is_printed(exchanged: Site) -> None:
+    before = {(e.store, e.certificate) for e in exchanged.source.trust_entries()}
+    told = exchanged.bulk("source", "import", "--yes").stdout
+    printed = told.partition("Take them back with: certferry ")[2].splitlines()[0]
+    assert certferry(*shlex.split(printed), "--yes").code == 0
+    assert {(e.store, e.certificate) for e in exchanged.source.trust_entries()} == before
 
 
 def test_undo_gives_back_exactly_what_was(exchanged: Site) -> None:

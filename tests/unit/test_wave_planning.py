@@ -8,6 +8,7 @@ from certferry.migrate.waves.choosing import (
     NothingChosenError,
     PhoneNotAtDestinationError,
     PhoneNotAtSourceError,
+    SourceEmptyError,
     choose,
     share,
 )
@@ -84,9 +85,16 @@ def test_phones_that_the_destination_does_not_know_can_be_left_out() -> None:
     assert chosen.phones == tuple(MIXED[2:])
 
 
-def test_leaving_out_every_phone_is_choosing_none() -> None:
-    with pytest.raises(NothingChosenError):
+def test_leaving_out_every_phone_is_refused_with_where_to_add_them() -> None:
+    with pytest.raises(PhoneNotAtDestinationError, match=f"knows none of the {len(MIXED)} phones") as refused:
         choose(Choice(everything=True, skip_unknown=True), MIXED, [])
+    assert "phone import" in refused.value.remedy
+
+
+def test_who_asks_for_all_phones_of_a_source_without_any_is_not_told_to_ask_for_all() -> None:
+    with pytest.raises(SourceEmptyError, match="the source knows no phone") as refused:
+        choose(Choice(everything=True), [], MIXED)
+    assert "--all" not in refused.value.remedy
 
 
 @pytest.mark.parametrize("percent", [1, 10, 33, 50, 99, 100])

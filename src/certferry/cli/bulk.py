@@ -29,7 +29,7 @@ from certferry.cli.bulk_view import (
     undo_question,
 )
 from certferry.cli.exit_codes import ExitCode
-from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, open_cluster, output
+from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, named_again, open_cluster, output
 from certferry.cli.output import Output
 from certferry.cli.passwords import bundle_password, first_line
 from certferry.cli.progress import progress_bars
@@ -220,7 +220,8 @@ def import_(
     out.data({**plan_json(made), "undo": done.undo_id})
     if done.undo_id:
         tell_imported(out, made, opened.name)
-        out.text(f"{len(made.pending)} changes. Take them back with: certferry bulk undo {done.undo_id}")
+        back = f"certferry bulk undo {done.undo_id}{named_again(cluster)}"
+        out.text(f"{len(made.pending)} changes. Take them back with: {back}")
     else:
         out.text("Nothing to change: the trust stores hold all of it already.")
 

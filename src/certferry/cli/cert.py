@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from certferry.cli.files import read_file, write_file
-from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, open_cluster, output
+from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, named_again, open_cluster, output
 from certferry.cli.output import Output
 from certferry.cluster.certificate_search import CertificateNotFoundError, file_name
 from certferry.cluster.cluster import Cluster
@@ -205,7 +205,7 @@ def delete(
     change = TrustChange("remove", store, entry.certificate)
     undo = opened.change_trust([change], action="delete", details={"store": store.value})
     deleted = {"deleted": _entry(opened, entry), "undo": undo}
-    out.data(deleted, f"Deleted from {store}. Take it back with: certferry bulk undo {undo}")
+    out.data(deleted, f"Deleted from {store}. Take it back with: certferry bulk undo {undo}{named_again(cluster)}")
 
 
 def _deliver(out: Output, to: str, data: bytes) -> None:

@@ -1,6 +1,7 @@
 """Options that many commands share, and what follows from them."""
 
 import os
+import shlex
 from typing import Annotated
 
 import typer
@@ -47,6 +48,12 @@ class DeclinedError(Refusal):
 def cluster_place(option: str | None) -> str | None:
     """Tell which cluster is meant: the option after the noun, the one before it, the environment."""
     return option or given.cluster or os.environ.get(CLUSTER_VARIABLE) or None
+
+
+def named_again(option: str | None) -> str:
+    """What the next command needs behind it to be about the same cluster; nothing where the environment says it."""
+    place = option or given.cluster
+    return f" --cluster {shlex.quote(place)}" if place else ""
 
 
 def cluster_given(option: str | None) -> str:

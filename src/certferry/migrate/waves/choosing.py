@@ -18,6 +18,13 @@ class NothingChosenError(UsageError):
     remedy = "Say which phones: --all, --group NAME, --csv FILE, --device SEP<MAC> or --failed-of MIGRATION."
 
 
+class SourceEmptyError(UsageError):
+    """All phones of the source were chosen, and it knows none."""
+
+    code = "waves.source-empty"
+    remedy = "Add its phones with 'certferry phone import', or see that --cluster names the source."
+
+
 class PhoneNotAtSourceError(UsageError):
     """A phone was named, or a group, that the source does not know."""
 
@@ -62,7 +69,7 @@ class Chosen:
 def choose(choice: Choice, source: Iterable[Phone], destination: Iterable[Phone]) -> Chosen:
     """Choose among the phones of the source.
 
-    Raises ``NothingChosenError``, ``PhoneNotAtSourceError``, ``PhoneNotAtDestinationError``.
+    Raises ``NothingChosenError``, ``SourceEmptyError``, ``PhoneNotAtSourceError``, ``PhoneNotAtDestinationError``.
     """
     known_there = {phone.device: phone for phone in destination}
     wanted = share(_wanted(choice, list(source)), choice.percent)
@@ -70,6 +77,10 @@ def choose(choice: Choice, source: Iterable[Phone], destination: Iterable[Phone]
     if unknown and not choice.skip_unknown:
         raise PhoneNotAtDestinationError(f"the destination does not know {_names(unknown)}")
     phones = tuple(phone for phone in wanted if phone.device in known_there)
+    if not phones and unknown:
+        raise PhoneNotAtDestinationError(f"the destination knows none of the {len(unknown)} phones")
+    if not phones and choice.everything:
+        raise SourceEmptyError("the source knows no phones")
     if not phones:
         raise NothingChosenError("no phone was chosen")
     unlike = tuple(phone.device for phone in phones if _kind(phone) != _kind(known_there[phone.device]))
