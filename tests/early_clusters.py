@@ -16,7 +16,13 @@ from certferry.cluster.upgrading import migrate
 def copy_to_early_schema(present: ClusterLocation, folder: Path, number: int) -> ClusterLocation:
     """Copy a cluster into ``folder``, into the tables that schema ``number`` had; what came later is left out."""
     early = ClusterLocation.parse(folder)
-    early.folder.mkdir()
+    fill_early_schema(present, early, number)
+    return early
+
+
+def fill_early_schema(present: ClusterLocation, early: ClusterLocation, number: int) -> None:
+    """Do so at a place that is empty, in a folder or in PostgreSQL."""
+    early.key_file.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(present.key_file, early.key_file)
     with (
         closing(Database(early)) as new,
@@ -32,4 +38,3 @@ def copy_to_early_schema(present: ClusterLocation, folder: Path, number: int) ->
                 writing.execute(insert(table), rows)
         writing.execute(text(f"UPDATE fact SET value = '{number}' WHERE key = 'schema'"))
         writing.execute(text("DROP TABLE alembic_version"))
-    return early

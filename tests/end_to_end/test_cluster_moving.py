@@ -14,7 +14,6 @@ from sqlalchemy import Table, create_engine, delete, select
 
 from certferry.cluster import moving, schema, upgrading
 from certferry.cluster.accounts import Role
-from certferry.cluster.alembic.versions import revision_1
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.database import ClusterMovedError, Database
 from certferry.cluster.location import KEY_VARIABLE, ClusterExistsError, ClusterLocation, ClusterMissingError
@@ -24,6 +23,7 @@ from certferry.cluster.values import Phone, TrustChange
 from certferry.trust.purpose import Purpose, Store
 from command_line import certferry
 from conftest import CLUSTER_BORN, MakeCertificate, MakeCluster
+from early_clusters import fill_early_schema
 from postgres import Postgres, running_postgres
 
 SECRET = "correct horse"
@@ -265,19 +265,15 @@ def test_migrations_make_the_same_tables_in_postgresql(target: ClusterLocation) 
     engine.dispose()
 
 
-def test_a_cluster_of_the_first_release_is_upgraded_in_postgresql(
-    source: ClusterLocation, target: ClusterLocation
+@pytest.mark.parametrize("number", range(1, schema.SCHEMA_VERSION))
+def test_a_cluster_of_an_earlier_schema_is_upgraded_in_postgresql(
+    source: ClusterLocation, target: ClusterLocation, number: int
 ) -> None:
-    move(source, target, clock)
-    new = [name for name in schema.metadata.tables if name not in revision_1.metadata.tables]
-    with closing(Database(target)) as database, database.alter() as connection:
-        for name in new:
-            connection.exec_driver_sql(f'DROP TABLE "{name}" CASCADE')
-        connection.exec_driver_sql("UPDATE fact SET value = '1' WHERE key = 'schema'")
+    fill_early_schema(source, target, number)
     refused = certferry("--cluster", target.text, "cluster", "show", "--json")
     assert refused.error["code"] == "cluster.database-outdated"
     done = certferry("--cluster", target.text, "cluster", "upgrade", "--json").json
-    assert (done["before"], done["backup"]) == (1, None)
+    assert (done["before"], done["backup"]) == (number, None)
     with closing(Cluster.open(target.text)) as cluster:
         assert len(cluster.phones()) == 2500
         assert cluster.verify_audit() == len(cluster.audit_lines())
