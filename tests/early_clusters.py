@@ -9,7 +9,7 @@ from sqlalchemy import insert, select, text
 from certferry.cluster import schema
 from certferry.cluster.database import Database
 from certferry.cluster.location import ClusterLocation
-from certferry.cluster.rows import tables_there
+from certferry.cluster.rows import continue_numbers, tables_there
 from certferry.cluster.upgrading import migrate
 
 
@@ -36,5 +36,6 @@ def fill_early_schema(present: ClusterLocation, early: ClusterLocation, number: 
             chosen = select(*[schema.metadata.tables[table.name].c[name] for name in columns])
             if rows := [dict(zip(columns, row, strict=True)) for row in reading.execute(chosen)]:
                 writing.execute(insert(table), rows)
+            continue_numbers(writing, table)
         writing.execute(text(f"UPDATE fact SET value = '{number}' WHERE key = 'schema'"))
         writing.execute(text("DROP TABLE alembic_version"))
