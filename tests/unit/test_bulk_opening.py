@@ -94,6 +94,16 @@ def test_a_file_that_would_take_for_ever_is_given_up_and_the_next_is_opened(bund
         assert patient.open(bundle.encode("secret"), ["secret"]) == bundle
 
 
+def test_a_process_that_was_ended_meanwhile_is_begun_anew(opener: Opener, bundle: Bundle) -> None:
+    file = bundle.encode(DEFAULT_PKCS12_PASSWORD, Profile.MODERN)
+    opener.open(file, [DEFAULT_PKCS12_PASSWORD])
+    ended = opener._process
+    assert ended is not None
+    ended.kill()
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    assert opener.open(file, [DEFAULT_PKCS12_PASSWORD]).certificates == bundle.certificates
+
+
 def test_it_is_told_as_a_file_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(Opener(seconds=0.5)) as hasty:
         monkeypatch.setattr("certferry.bulk.wrapping.OPENER", hasty)

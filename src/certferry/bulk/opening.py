@@ -69,7 +69,12 @@ class Opener:
             process.communicate()  # closes its input, and waits
 
     def _begun(self) -> subprocess.Popen[bytes]:
-        """Give the process; a child of ours that was forked must not speak to the one of its parent."""
+        """Give the process, another one when somebody ended it meanwhile.
+
+        A child of ours that was forked must not speak to the one of its parent.
+        """
+        if self._process is not None and self._owner == os.getpid() and self._process.poll() is not None:
+            self.close()
         if self._process is None or self._owner != os.getpid():
             words = [sys.executable, "-P", "-c", f"from {__name__} import answer_all; answer_all()"]
             self._owner = os.getpid()
