@@ -79,7 +79,7 @@ def choose(choice: Choice, source: Iterable[Phone], destination: Iterable[Phone]
     phones = tuple(phone for phone in wanted if phone.device in known_there)
     if not phones and unknown:
         raise PhoneNotAtDestinationError(f"the destination knows none of the {len(unknown)} phones")
-    if not phones and choice.everything:
+    if not phones and choice.everything and choice.only is None:
         raise SourceEmptyError("the source knows no phones")
     if not phones:
         raise NothingChosenError("no phone was chosen")
