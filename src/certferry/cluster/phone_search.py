@@ -90,9 +90,8 @@ class PhoneSearch:
         wanted = _lines(status).where(*conditions)
         column: ColumnElement[Any] = _order(query.sort, status)
         order = column.desc() if query.descending else column
-        # What the phone itself tells is found without looking at what it was seen to do.
-        is_plain = query.sort in _PHONE.c and query.status is None and not query.text
-        alone = select(_PHONE.c.device).where(*conditions) if is_plain else None
+        # Without a text to look for, counting costs little, and a page of names is sorted without their lines.
+        alone = None if query.text else select(_PHONE.c.device).select_from(_sorted_by(query)).where(*conditions)
         with self._database.read() as connection:
             rows, total = slice_of(connection, wanted, part, _PHONE.c.device, order, alone=alone)
         now = self._clock()
@@ -170,6 +169,16 @@ def _conditions(query: PhoneQuery, status: _Statuses) -> Sequence[ColumnElement[
     if query.status is not None:
         conditions.append(status.both == query.status)
     return conditions
+
+
+def _sorted_by(query: PhoneQuery) -> FromClause:
+    """Phones with no more beside them than it takes to find and sort them."""
+    joined: FromClause = _PHONE
+    if query.status is not None or query.sort == "status":
+        joined = joined.outerjoin(_HELD, _HELD.c.device == _PHONE.c.device)
+    if query.sort == "registered":
+        joined = joined.outerjoin(_CAME, and_(_CAME.c.device == _PHONE.c.device, _CAME.c.step == Step.REGISTERED.value))
+    return joined
 
 
 def _lines(status: _Statuses) -> Select[Any]:

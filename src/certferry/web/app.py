@@ -1,6 +1,7 @@
 """The application: API, pages, health and metrics around one publisher's cluster."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib import import_module
@@ -86,6 +87,9 @@ async def warm(app: FastAPI) -> None:
     await exchanges.describe_all(clusters)
     await asyncio.sleep(TICK.total_seconds())  # files written just now are sure to be known only when read again
     await exchanges.describe_all(clusters)
+    # What is there now stays: the collector need not walk through all of it in the middle of somebody's page.
+    gc.collect()
+    gc.freeze()
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from certferry.cluster.cluster import Cluster
 from certferry.cluster.parameters import ROLLBACK
 from certferry.cluster.values import Identity, Node, NodeRole, Service
 from certferry.trust.purpose import PURPOSES_OF_TYPE, STORES_OF_TYPE, BulkType, Purpose, Store
-from certferry.web.pages.kept import DEVICES, HOLDINGS
+from certferry.web.pages.kept import DEVICES, HOLDINGS, Holdings
 from certferry.wire.certificate import Certificate
 
 State = Literal["done", "next", "waiting", "by-hand", "unknown"]
@@ -75,9 +75,14 @@ class Side:
         return DEVICES.of(self.cluster)
 
     @cached_property
+    def holdings(self) -> Holdings:
+        """What the trust stores hold."""
+        return HOLDINGS.of(self.cluster)
+
+    @property
     def held(self) -> frozenset[tuple[Store, str]]:
         """Which store holds which certificate."""
-        return HOLDINGS.of(self.cluster).held
+        return self.holdings.held
 
     @cached_property
     def counts(self) -> Mapping[str, int]:
@@ -89,10 +94,10 @@ class Side:
         """Whether the cluster is in mixed mode."""
         return self.cluster.security_mode
 
-    @cached_property
+    @property
     def foreign(self) -> Mapping[str, int]:
         """How many certificates of other clusters each store has."""
-        return HOLDINGS.of(self.cluster).foreign
+        return self.holdings.foreign
 
     @cached_property
     def lagging(self) -> tuple[str, ...]:

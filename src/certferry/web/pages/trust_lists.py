@@ -16,7 +16,7 @@ from certferry.trust.purpose import Store
 from certferry.web.context import WebContext, context_of
 from certferry.web.pages.certificate_list import moment
 from certferry.web.pages.drawing import draw, go
-from certferry.web.pages.kept import VOUCHED
+from certferry.web.pages.kept import VOUCHED, Vouched
 from certferry.web.security import current_user
 from certferry.web.views import served_digests
 from certferry.wire.roles import role_text
@@ -115,12 +115,13 @@ def download(context: Context, kind: Literal["CTL", "ITL"], node: str) -> Respon
 def _lists(cluster: Cluster, clusters: list[Cluster]) -> Iterator[ShownList]:
     wanted: list[tuple[Literal["CTL", "ITL"], str]] = [("CTL", CLUSTER)]
     wanted += [("ITL", node.name) for node in cluster.tftp_nodes()]
-    others, holders = [each for each in clusters if each.name != cluster.name], cluster.phone_search.holders()
+    others = [(each, VOUCHED.of(each)) for each in clusters if each.name != cluster.name]
+    holders = cluster.phone_search.holders()
     for kind, node in wanted:
         data = cluster.trust_list(kind, None if node == CLUSTER else node)
         if data:
             parsed = TrustList.parse(data)
-            vouched = tuple((each.name, _vouches(each, parsed)) for each in others)
+            vouched = tuple((each.name, _vouches(each, asked, parsed)) for each, asked in others)
             yield ShownList(kind, node, data, parsed, vouched, holders.get((kind, _sha1(data)), 0))
 
 
@@ -129,9 +130,12 @@ def _sha1(data: bytes) -> str:
     return sha1(data, usedforsecurity=False).hexdigest().upper()
 
 
-def _vouches(cluster: Cluster, trust_list: TrustList) -> bool:
-    """Whether a cluster's TVS takes the signer as one of trust lists: its certificate is in Phone-SAST-trust."""
-    header, asked = trust_list.header, VOUCHED.of(cluster)
+def _vouches(cluster: Cluster, asked: Vouched, trust_list: TrustList) -> bool:
+    """Whether a cluster's TVS takes the signer as one of trust lists: its certificate is in Phone-SAST-trust.
+
+    ``asked`` has what was asked before, and takes the answer.
+    """
+    header = trust_list.header
     signer = header.subject, header.serial.hex().upper()
     if signer not in asked:
         asked[signer] = cluster.holds(Store.PHONE_SAST_TRUST, *signer)
