@@ -17,6 +17,7 @@ from certferry.cluster.web_jobs import Job, JobState, WebJobs
 from certferry.web import jobs as jobs_module
 from certferry.web.jobs import (
     LEASE,
+    MOST_LOOKED_AT,
     JobInterruptedError,
     JobRunningError,
     Jobs,
@@ -190,6 +191,23 @@ async def test_jobs_are_listed_latest_first_page_by_page_without_their_results(j
     second = await jobs.latest(Slice(1, 2))
     assert ([job.id for job in second.items], second.total) == ([made[2].id, made[1].id], 4)
     assert await jobs.find(made[0].id) == made[0]
+
+
+async def test_what_ended_is_read_once_by_who_lists_it_again_and_again(
+    jobs: Jobs, clock: Clock, ledger: WebJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await one_after_another(jobs, clock, MOST_LOOKED_AT + 1)
+    listed = (await jobs.latest()).items
+    assert {job.id for job in listed} == {job.id for job in made}
+    for job in listed:
+        assert (await jobs.whole(job)).result == (await jobs.find(job.id)).result
+    reads: list[str] = []
+    monkeypatch.setattr(ledger, "find", reads.append)
+    assert (await jobs.whole(listed[-1])).id == listed[-1].id
+    assert reads == []
+    with pytest.raises(JobUnknownError):
+        await jobs.whole(listed[0])  # the one looked at longest ago
+    assert reads == [listed[0].id]
 
 
 async def test_an_unknown_job_is_refused(jobs: Jobs) -> None:

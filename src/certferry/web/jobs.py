@@ -9,6 +9,7 @@ is *interrupted*: whatever it did is safe to do again.
 import asyncio
 import logging
 import secrets
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -31,6 +32,7 @@ STEPS = ("read", "upload", "rename", "import", "verify", "rehearse", "phones")
 """What jobs say they are at when they tell their progress; the pages have words for each."""
 MOST_KEPT = 500
 MOST_READING = 4
+MOST_LOOKED_AT = 8
 MOST_THREADS = 32
 LEASE = timedelta(seconds=60)
 """How long the jobs of a server that says nothing are taken to run."""
@@ -132,6 +134,7 @@ class Jobs:
         self._ledger = ledger
         self._name = name or own_name()
         self._live: dict[str, _Live] = {}
+        self._looked_at: OrderedDict[str, Job] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewing: asyncio.Task[None] | None = None
         self._readers = asyncio.Semaphore(MOST_READING)
@@ -183,6 +186,20 @@ class Jobs:
         if job is None:
             raise JobUnknownError(f"there is no job {identifier!r}")
         return job
+
+    async def whole(self, listed: Job) -> Job:
+        """Return a job that was listed, with its result; raises ``JobUnknownError``.
+
+        The few that were looked at last are not read again: what ended stays as it ended, and may be megabytes.
+        """
+        if listed.id not in self._looked_at:
+            job = await self.find(listed.id)
+            if job.is_running:
+                return job
+            self._looked_at[listed.id] = job
+            while len(self._looked_at) > MOST_LOOKED_AT:
+                self._looked_at.popitem(last=False)
+        return self._looked_at[listed.id]
 
     async def find_key(self, key: str) -> Job | None:
         """Return the job that was started with that idempotency key."""

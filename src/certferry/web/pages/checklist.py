@@ -10,10 +10,10 @@ from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from certferry.cluster.cluster import Cluster
-from certferry.cluster.parameters import ROLLBACK
+from certferry.cluster.parameters import ROLLBACK, SECURITY_MODE
 from certferry.cluster.values import Identity, Node, NodeRole, Service
 from certferry.trust.purpose import PURPOSES_OF_TYPE, STORES_OF_TYPE, BulkType, Purpose, Store
-from certferry.web.pages.kept import DEVICES, HOLDINGS, Holdings
+from certferry.web.pages.kept import DEVICES, HOLDINGS, IDENTITIES, NODES, PARAMETERS, Holdings
 from certferry.wire.certificate import Certificate
 
 State = Literal["done", "next", "waiting", "by-hand", "unknown"]
@@ -53,14 +53,24 @@ class Side:
         return self.cluster.name
 
     @cached_property
+    def version(self) -> int:
+        """The change version of the cluster as the page is drawn."""
+        return self.cluster.version()
+
+    @property
     def nodes(self) -> tuple[Node, ...]:
         """The nodes of the cluster."""
-        return tuple(self.cluster.nodes())
+        return NODES.at(self.cluster, self.version)
 
-    @cached_property
+    @property
     def identities(self) -> tuple[Identity, ...]:
         """The certificates of the cluster."""
-        return tuple(self.cluster.identities())
+        return IDENTITIES.at(self.cluster, self.version)
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The enterprise parameters of the cluster."""
+        return PARAMETERS.at(self.cluster, self.version)
 
     @cached_property
     def shared(self) -> tuple[str | None, ...]:
@@ -69,15 +79,15 @@ class Side:
         saved = self.cluster.settings(keys)
         return tuple(saved.get(key) for key in keys)
 
-    @cached_property
+    @property
     def devices(self) -> frozenset[str]:
         """The phones that the cluster knows."""
-        return DEVICES.of(self.cluster)
+        return DEVICES.at(self.cluster, self.version)
 
-    @cached_property
+    @property
     def holdings(self) -> Holdings:
         """What the trust stores hold."""
-        return HOLDINGS.of(self.cluster)
+        return HOLDINGS.at(self.cluster, self.version)
 
     @property
     def held(self) -> frozenset[tuple[Store, str]]:
@@ -89,10 +99,10 @@ class Side:
         """How many phones, trust entries and lines of audit there are."""
         return self.cluster.counts()
 
-    @cached_property
+    @property
     def security_mode(self) -> str:
         """Whether the cluster is in mixed mode."""
-        return self.cluster.security_mode
+        return self.parameters[SECURITY_MODE]
 
     @property
     def foreign(self) -> Mapping[str, int]:
@@ -102,8 +112,8 @@ class Side:
     @cached_property
     def lagging(self) -> tuple[str, ...]:
         """The nodes that do not answer from the latest change, or never said so."""
-        served, version = self.cluster.served(), self.cluster.version()
-        return tuple(node.name for node in self.nodes if served.get(node.name, -1) < version)
+        served = self.cluster.served()
+        return tuple(node.name for node in self.nodes if served.get(node.name, -1) < self.version)
 
     @property
     def option150(self) -> tuple[str, ...]:
@@ -167,7 +177,7 @@ def missing_devices(here: frozenset[str], there: frozenset[str]) -> int:
 
 
 def _rollback(source: Side) -> Fact:
-    holds = source.cluster.parameters()[ROLLBACK] == "false"
+    holds = source.parameters[ROLLBACK] == "false"
     return Fact("rollback", holds, {"cluster": source.name}, source.name, "/settings/parameters")
 
 

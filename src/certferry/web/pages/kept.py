@@ -21,7 +21,11 @@ class Kept(Generic[T]):
 
     def of(self, cluster: Cluster) -> T:
         """Return the value for ``cluster`` as it is now."""
-        version, known = cluster.version(), self._known.get(cluster)
+        return self.at(cluster, cluster.version())
+
+    def at(self, cluster: Cluster, version: int) -> T:
+        """The same for who has asked for the change version already."""
+        known = self._known.get(cluster)
         if known is None or known[0] != version:
             known = self._known[cluster] = (version, self._read(cluster))
         return known[1]
@@ -29,6 +33,10 @@ class Kept(Generic[T]):
 
 DEVICES = Kept(lambda cluster: frozenset(cluster.devices()))
 """The names of all phones a cluster knows."""
+
+NODES = Kept(lambda cluster: tuple(cluster.nodes()))
+IDENTITIES = Kept(lambda cluster: tuple(cluster.identities()))
+PARAMETERS = Kept(lambda cluster: cluster.parameters())
 
 
 @dataclass(frozen=True, slots=True)

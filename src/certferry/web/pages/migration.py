@@ -87,7 +87,7 @@ async def _last_verification(request: Request, source: Cluster, destination: Clu
     jobs: Jobs = request.app.state.jobs
     for job in (await jobs.latest(kind="verify")).items:
         if job.asked["source"] == [source.name] and job.asked["destination"] == [destination.name]:
-            return await jobs.find(job.id)
+            return await jobs.whole(job)
     return None
 
 
