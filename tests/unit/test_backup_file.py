@@ -26,6 +26,8 @@ from certferry.cluster.backup_file import (
     wrap,
 )
 
+pytestmark = pytest.mark.slow
+
 KEY, OTHER_KEY = bytes(range(32)), bytes(32)
 PASSPHRASE = "correct horse battery"
 HEADER = BackupHeader(

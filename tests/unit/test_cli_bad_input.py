@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from certferry.lab.keys import PooledKeys
 from command_line import Ended, certferry, loopback_cluster
 
+pytestmark = pytest.mark.slow
+
 CODES = {0, 1, 2, 3, 4, 5, 6}
 NOUNS = {
     "cluster": ["create", "show", "set"],

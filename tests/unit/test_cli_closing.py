@@ -12,6 +12,8 @@ from certferry.cluster.values import Phone
 from command_line import certferry
 from conftest import MakeCluster
 
+pytestmark = pytest.mark.slow
+
 PHONE = Phone("SEP000000000001")
 
 

@@ -16,6 +16,8 @@ from certferry.migrate.waves.sides import reset_id
 from command_line import Ended, certferry
 from conftest import MakeCluster, usual_nodes
 
+pytestmark = pytest.mark.slow
+
 PHONES = [Phone(f"SEP{number:012X}", "7962" if number % 3 == 0 else "8861") for number in range(12)]
 
 

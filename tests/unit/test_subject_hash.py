@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from certferry.wire.subject_hash import SubjectMalformedError, subject_hash
 
+pytestmark = pytest.mark.slow
+
 KEY = ec.generate_private_key(ec.SECP256R1())
 ISSUER = x509.Name([NameAttribute(NameOID.COMMON_NAME, "another issuer")])
 COMMON, ORG, UNIT = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME

@@ -27,6 +27,8 @@ from certferry.migrate.waves.steering import (
 )
 from conftest import MakeCluster
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 RULES = Rules(pace=1.0, between=30.0, patience=60.0, stop_at=Threshold(number=3))

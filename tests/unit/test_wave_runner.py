@@ -34,6 +34,8 @@ from certferry.migrate.waves.status import Status
 from certferry.migrate.waves.steering import Pause
 from conftest import MakeCluster
 
+pytestmark = pytest.mark.slow
+
 PHONES = [Phone(f"SEP{number:012X}") for number in range(6)]
 QUICK = Reach(tftp=0.05, tftp_tries=1, http=0.1, tvs=0.1)
 
