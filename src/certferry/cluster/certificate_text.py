@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from hashlib import sha256
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, select
 
 from certferry.cluster import schema
+from certferry.cluster.rows import count_rows
 from certferry.cluster.upserting import upsert
 from certferry.wire.certificate import Certificate
 from certferry.wire.names import comparable
@@ -23,18 +24,29 @@ def name_key(subject: str) -> str:
     return sha256(comparable(subject).encode()).hexdigest()[:32]
 
 
+def are_texts_there(connection: Connection) -> bool:
+    """Whether what searches look at was copied out of every certificate."""
+    return count_rows(connection, schema.certificate_text) == count_rows(connection, schema.certificate)
+
+
+def put_missing_texts(connection: Connection) -> None:
+    """Copy it out of those that came since."""
+    stored, text = schema.certificate, schema.certificate_text
+    unread = select(stored.c.der).where(stored.c.sha256.not_in(select(text.c.sha256)))
+    put_texts(connection, [Certificate.parse(der) for der in connection.scalars(unread).all()])
+
+
 def are_names_there(connection: Connection) -> bool:
     """Whether every certificate has its name; a cluster of an earlier release has none."""
-    return _count(connection, schema.certificate_name) == _count(connection, schema.certificate)
+    return count_rows(connection, schema.certificate_name) == count_rows(connection, schema.certificate)
 
 
 def put_missing_names(connection: Connection) -> None:
     """Write the names that are not there, and the texts they are taken from."""
     if are_names_there(connection):
         return
-    stored, text, name = schema.certificate, schema.certificate_text, schema.certificate_name
-    unread = select(stored.c.der).where(stored.c.sha256.not_in(select(text.c.sha256)))
-    put_texts(connection, [Certificate.parse(der) for der in connection.scalars(unread).all()])
+    put_missing_texts(connection)
+    text, name = schema.certificate_text, schema.certificate_name
     unnamed = select(text.c.sha256, text.c.subject).where(text.c.sha256.not_in(select(name.c.sha256)))
     _put_names(connection, [(row.sha256, row.subject) for row in connection.execute(unnamed).all()])
 
@@ -42,10 +54,6 @@ def put_missing_names(connection: Connection) -> None:
 def _put_names(connection: Connection, subjects: Iterable[tuple[str, str]]) -> None:
     rows = [{"sha256": fingerprint, "name": name_key(subject)} for fingerprint, subject in subjects]
     upsert(connection, schema.certificate_name, rows, keys=["sha256"])
-
-
-def _count(connection: Connection, table: Table) -> int:
-    return connection.scalar(select(func.count()).select_from(table)) or 0
 
 
 def _row(certificate: Certificate) -> dict[str, object]:

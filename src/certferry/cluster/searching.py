@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, true
 
 from certferry.cluster import schema
-from certferry.cluster.certificate_text import put_texts
+from certferry.cluster.certificate_text import are_texts_there, put_missing_texts
 from certferry.cluster.database import Database
 from certferry.cluster.dialects import JsonLength, LikeAnyCase, like
+from certferry.cluster.rows import count_rows
 from certferry.cluster.trust_stores import UndoImpossibleError
 from certferry.cluster.values import OWN
 from certferry.trust.purpose import Store
@@ -195,17 +196,15 @@ class Searches:
         """Count phones, trust entries, and lines of the audit log."""
         tables = {"phones": schema.phone, "trust_entries": schema.trust_entry, "audit_lines": schema.audit}
         with self._database.read() as connection:
-            return {name: _count(connection, table) for name, table in tables.items()}
+            return {name: count_rows(connection, table) for name, table in tables.items()}
 
     def prepare_searches(self) -> None:
         """Copy what searches look at out of certificates that came since; a search does it too when it has to."""
         with self._database.read() as connection:
-            if _count(connection, schema.certificate_text) == _count(connection, schema.certificate):
+            if are_texts_there(connection):
                 return
         with self._database.write() as connection:
-            table, text = schema.certificate, schema.certificate_text
-            missing = select(table).where(table.c.sha256.not_in(select(text.c.sha256)))
-            put_texts(connection, (Certificate.parse(row.der) for row in connection.execute(missing).all()))
+            put_missing_texts(connection)
 
 
 def _step(form: Mapping[str, str], names: Mapping[str, str]) -> HistoryStep:
@@ -293,7 +292,3 @@ def _rows_of(connection: Connection, query: Select[Any], key: ColumnElement[Any]
     rows = connection.execute(query.where(key.in_(keys)).add_columns(key.label("key_of_row")))
     found = {row.key_of_row: row for row in rows}
     return [found[each] for each in keys]
-
-
-def _count(connection: Connection, table: Table) -> int:
-    return connection.scalar(select(func.count()).select_from(table)) or 0

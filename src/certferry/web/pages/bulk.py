@@ -12,7 +12,7 @@ from certferry.errors import Refusal
 from certferry.trust.purpose import BulkType
 from certferry.web.context import WebContext, context_of
 from certferry.web.jobs import Jobs
-from certferry.web.pages.certificate_list import SIZES, Page, page_number, page_of, page_size, part_of
+from certferry.web.pages.certificate_list import SIZES, Page, page_found, page_of, part_of
 from certferry.web.pages.drawing import draw, go, told, words_of
 from certferry.web.pages.forms import Form, read_form
 from certferry.web.pages.once import Outcome, new_key, outcomes_of
@@ -235,7 +235,7 @@ def history(request: Request, context: Context) -> Response:
     """Draw every change of the trust stores, the latest first."""
     query = request.query_params
     found = context.cluster.find_history(part_of(query))
-    page = Page(found.items, page_number(query), page_size(query), found.total)
+    page = page_found(found.items, found.total, query)
     return draw(request, "history.html", page=page, sizes=SIZES)
 
 
@@ -244,7 +244,7 @@ def ask_undo(request: Request, context: Context, identifier: str) -> Response:
     """Show what an undo would take back, and ask."""
     query = request.query_params
     entry, steps = context.cluster.find_steps(identifier, part_of(query))
-    page = Page(steps.items, page_number(query), page_size(query), steps.total)
+    page = page_found(steps.items, steps.total, query)
     return draw(request, "undo.html", entry=entry, steps=page, key=new_key(), sizes=SIZES)
 
 

@@ -236,7 +236,12 @@ def part_of(query: Mapping[str, str]) -> Slice:
 def page_of(rows: Sequence[T], query: Mapping[str, str]) -> Page[T]:
     """Cut the page that is asked for out of a list that is there as a whole."""
     part = part_of(query)
-    return Page(rows[part.skip : part.skip + part.limit], page_number(query), page_size(query), len(rows))
+    return page_found(rows[part.skip : part.skip + part.limit], len(rows), query)
+
+
+def page_found(rows: Sequence[T], total: int, query: Mapping[str, str]) -> Page[T]:
+    """Make the page that is asked for of the rows that were found for it, of ``total``."""
+    return Page(rows, page_number(query), page_size(query), total)
 
 
 def moment() -> datetime:

@@ -12,7 +12,7 @@ from certferry.cluster.audit import AuditBrokenError
 from certferry.cluster.phone_search import PHONE_SORTS, STATUSES, PhoneQuery
 from certferry.cluster.values import Node, NodeRole, Service
 from certferry.web.context import WebContext, context_of
-from certferry.web.pages.certificate_list import SIZES, Page, Search, moment, page_number, page_size, part_of
+from certferry.web.pages.certificate_list import SIZES, Search, moment, page_found, part_of
 from certferry.web.pages.drawing import draw, go, told
 from certferry.web.pages.kept import DEVICES
 from certferry.web.security import current_user
@@ -63,7 +63,7 @@ def phones(request: Request, context: Context) -> Response:
     wanted = PhoneQuery(_device_text(text), None, status if status in STATUSES else None, order, down)
     search, served = context.cluster.phone_search, served_digests(context.cluster)
     found = search.find(wanted, served, part_of(query))
-    page = Page(found.items, page_number(query), page_size(query), found.total)
+    page = page_found(found.items, found.total, query)
     return draw(
         request,
         "phones.html",
@@ -100,7 +100,7 @@ def audit(request: Request, context: Context) -> Response:
     query = request.query_params
     text = query.get("text", "").strip()[:200]
     found = context.cluster.find_audit(text, part_of(query))
-    page = Page([_entry(line) for line in found.items], page_number(query), page_size(query), found.total)
+    page = page_found([_entry(line) for line in found.items], found.total, query)
     whole, broken = None, None
     if "verified" in query:
         try:

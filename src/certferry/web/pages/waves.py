@@ -20,7 +20,7 @@ from certferry.migrate.waves import cancelling
 from certferry.web import waves
 from certferry.web.context import WebContext, context_of
 from certferry.web.jobs import Jobs
-from certferry.web.pages.certificate_list import SIZES, Page, page_number, page_size, part_of, whole_number
+from certferry.web.pages.certificate_list import SIZES, page_found, part_of, whole_number
 from certferry.web.pages.drawing import draw, go, told, words_of
 from certferry.web.pages.forms import Form, read_form
 from certferry.web.pages.language import language_of
@@ -233,7 +233,7 @@ def _phones(request: Request, context: WebContext, source: Cluster, identifier: 
     )
     answer = source.migration_search.phones(identifier, wanted, part_of(query))
     lines = phone_lines(source, waves.destination_of(context, found), answer.items)
-    page = Page([lines[p.device] for p in answer.items], page_number(query), page_size(query), answer.total)
+    page = page_found([lines[p.device] for p in answer.items], answer.total, query)
     return draw(
         request,
         "waves_phones.html",
