@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certferry.errors import MalformedError
+from certferry.wire.der import extent_of
 from certferry.wire.names import name_text
 
 LARGEST = 0xFFFF
@@ -118,30 +119,23 @@ def serial_of(der: bytes) -> bytes:
     at, _ = _element(der, 0, _SEQUENCE)
     at, _ = _element(der, at, _SEQUENCE)
     if der[at : at + 1] == _VERSION:
-        begin, length = _element(der, at, _VERSION)
-        at = begin + length
-    begin, length = _element(der, at, _INTEGER)
-    number = int.from_bytes(der[begin : begin + length], signed=True)
+        _, at = _element(der, at, _VERSION)
+    begin, end = _element(der, at, _INTEGER)
+    number = int.from_bytes(der[begin:end], signed=True)
     return _magnitude(number).lstrip(b"\0")
 
 
 _SEQUENCE, _INTEGER, _VERSION = b"\x30", b"\x02", b"\xa0"
-_LONG_FORM, _LENGTH_BITS = 0x80, 0x7F
 
 
 def _element(der: bytes, at: int, tag: bytes) -> tuple[int, int]:
-    """Return where the content of the element at ``at`` begins, and how long it is."""
-    head = der[at : at + 2]
-    if len(head) < 2 or head[:1] != tag:  # noqa: PLR2004 -- a tag and a length
+    """Return where the content of the element at ``at`` begins and ends."""
+    extent = extent_of(der, at)
+    if extent is None or der[at : at + 1] != tag:
         raise CertificateMalformedError(f"not a certificate: no element {tag.hex()} at offset {at}")
-    begin, length = at + 2, head[1]
-    if length & _LONG_FORM:
-        size = length & _LENGTH_BITS
-        length = int.from_bytes(der[begin : begin + size])
-        begin += size
-    if begin + length > len(der):
+    if extent[1] > len(der):
         raise CertificateMalformedError(f"not a certificate: the element at offset {at} is longer than the rest")
-    return begin, length
+    return extent
 
 
 @contextmanager

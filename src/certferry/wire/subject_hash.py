@@ -13,6 +13,7 @@ from functools import lru_cache
 from hashlib import sha1
 
 from certferry.errors import MalformedError
+from certferry.wire.der import LONG_FORM, extent_of
 
 _OID, _UTF8_STRING, _SEQUENCE, _SET, _VERSION = 0x06, 0x0C, 0x30, 0x31, 0xA0
 _ENCODINGS = {
@@ -24,7 +25,6 @@ _ENCODINGS = {
     0x1C: "utf-32-be",  # UniversalString
     0x1E: "utf-16-be",  # BMPString
 }
-_LONG_FORM, _LENGTH_BITS = 0x80, 0x7F
 
 
 class SubjectMalformedError(MalformedError):
@@ -85,22 +85,17 @@ def _attribute(data: bytes) -> bytes:
 
 def _encoded(tag: int, content: bytes) -> bytes:
     size = len(content)
-    if size < _LONG_FORM:
+    if size < LONG_FORM:
         return bytes([tag, size]) + content
     length = size.to_bytes((size.bit_length() + 7) // 8)
-    return bytes([tag, _LONG_FORM | len(length)]) + length + content
+    return bytes([tag, LONG_FORM | len(length)]) + length + content
 
 
 def _element(data: bytes, at: int, tag: int | None = None) -> tuple[int, int]:
     """Return where the content of the element at ``at`` begins and ends."""
-    head = data[at : at + 2]
-    if len(head) < 2 or tag not in (None, head[0]):  # noqa: PLR2004 -- a tag and a length
+    extent = extent_of(data, at)
+    if extent is None or tag not in (None, data[at]):
         raise SubjectMalformedError(f"not a certificate: the element expected at offset {at} is not there")
-    begin, length = at + 2, head[1]
-    if length & _LONG_FORM:
-        size = length & _LENGTH_BITS
-        length = int.from_bytes(data[begin : begin + size])
-        begin += size
-    if begin + length > len(data):
+    if extent[1] > len(data):
         raise SubjectMalformedError(f"not a certificate: the element at offset {at} is longer than the rest")
-    return begin, begin + length
+    return extent
