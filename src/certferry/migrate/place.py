@@ -11,6 +11,7 @@ from certferry.cluster.cluster import Cluster
 from certferry.cluster.server_address import SCHEMES
 from certferry.cluster.values import Identity, Node, NodeRole, Phone, Service, TrustEntry
 from certferry.errors import UsageError
+from certferry.migrate.settling import settle
 from certferry.phone.events import Address
 from certferry.trust.purpose import Purpose, Store
 from certferry.trust.release import Release
@@ -148,12 +149,13 @@ class Place:
     def parse(cls, texts: Iterable[str], *, http_port: int = HTTP_PORT, tvs_port: int = TVS_PORT) -> Self:
         """Read one or several ``HOST[:PORT]`` (also ``A,B``), or the folder or URL of one cluster.
 
-        Raise ``EndpointInvalidError``, and what ``Cluster.open`` raises.
+        Such a cluster is given a moment to settle. Raise ``EndpointInvalidError``, and what ``Cluster.open`` raises.
         """
         parts = [part for text in texts for part in text.split(",") if part.strip()]
         if len(parts) == 1 and _is_cluster(parts[0]):
             cluster = Cluster.open(parts[0])
             try:
+                settle(cluster)
                 return cls.of_cluster(cluster, parts[0])
             finally:
                 cluster.close()

@@ -19,6 +19,7 @@ from certferry.migrate.gather import Looking, Reach
 from certferry.migrate.place import HTTP_PORT, TVS_PORT, Place
 from certferry.migrate.rehearse import Rehearsed, choose_phones
 from certferry.migrate.rehearse import rehearse as run_rehearsal
+from certferry.migrate.settling import settle
 from certferry.migrate.verify import Wish
 from certferry.migrate.verify import verify as run_verification
 from certferry.trust.purpose import BulkType
@@ -210,9 +211,11 @@ async def _rehearse(
 
 
 def place_of(context: WebContext, texts: Sequence[str]) -> Place:
-    """Read a place: the name of one of this server's clusters, else addresses; never a folder on the server."""
+    """Read a place: the name of one of this server's clusters, which may settle, else addresses; never a folder."""
     if shows(context, texts):
-        return Place.of_cluster(context.named(texts[0]))
+        cluster = context.named(texts[0])
+        settle(cluster)
+        return Place.of_cluster(cluster)
     return Place.of_addresses(texts, http_port=HTTP_PORT, tvs_port=TVS_PORT)
 
 

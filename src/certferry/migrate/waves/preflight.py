@@ -1,5 +1,6 @@
 """Verification as part of the start: the canaries and some phones of every kind, against the live servers."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import chain
@@ -9,6 +10,7 @@ from certferry.errors import Refusal
 from certferry.migrate.gather import Looking, Reach
 from certferry.migrate.rehearse import Rehearsed
 from certferry.migrate.result import Verification
+from certferry.migrate.settling import settle
 from certferry.migrate.verify import verify
 from certferry.migrate.waves.planning import choose_canaries
 from certferry.migrate.waves.sides import Sides
@@ -34,7 +36,8 @@ def sample(phones: Sequence[Phone], canaries: Iterable[str], count: int = REHEAR
 async def preflight(
     sides: Sides, phones: Sequence[Rehearsed], now: datetime, reach: Reach | None = None
 ) -> Verification:
-    """Verify the migration of ``phones`` as ``certferry verify`` does."""
+    """Verify the migration of ``phones`` as ``certferry verify`` does, once the nodes have settled."""
+    await asyncio.gather(*(asyncio.to_thread(settle, cluster) for cluster in (sides.source, sides.destination)))
     looking = Looking.with_reach(reach or Reach())
     return await verify(*sides.places(), phones, looking, now=now.replace(microsecond=0))
 
