@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import copytree, rmtree
 from typing import Any
@@ -20,8 +21,10 @@ from certferry.cluster.values import TrustChange
 from certferry.lab.keys import PooledKeys
 from certferry.serve.lab_sftp import LabSftp
 from certferry.trust.purpose import Purpose
+from certferry.wire.certificate import Certificate
 from certferry.wire.pkcs12 import Bundle, BundledCertificate
 from command_line import Background, Ended, certferry, loopback_cluster
+from conftest import MakeCertificate
 from openssh import needs_sshd, running_sshd
 from sftp_servers import lab_sftp
 
@@ -468,6 +471,43 @@ def test_on_a_terminal_its_password_is_asked_for(
     monkeypatch.setattr("typer.prompt", lambda *_, **__: next(typed))
     assert exchanged.bulk("source", *with_foreign_file).code == 3
     assert next(typed, None) is None
+
+
+def with_expired(exchanged: Site, expired: Certificate, *also: Certificate) -> list[str]:
+    """Make a PKCS#12 of another product hold what no store takes, and say how to import it."""
+    held = Bundle(tuple(BundledCertificate(each, f"pbx-{place}") for place, each in enumerate((expired, *also))))
+    (exchanged.exchange / "pbx.p12").write_bytes(held.encode("sesame"))
+    (exchanged.folder / "sesame").write_text("sesame\n")
+    words = ["--accept-unsigned", "--foreign", "pbx.p12=pbx:tomcat", "--pkcs12-password-file"]
+    return ["import", *words, str(exchanged.folder / "sesame"), "--yes", "--json"]
+
+
+LONG_AGO = datetime(2019, 1, 1, tzinfo=UTC)
+
+
+def test_an_import_that_refuses_some_certificates_is_partly_done_however_often_it_runs(
+    exchanged: Site, make_certificate: MakeCertificate
+) -> None:
+    expired = make_certificate("CN=pbx", not_before=LONG_AGO, not_after=LONG_AGO + timedelta(days=365))
+    command = with_expired(exchanged, expired)
+    first, second = exchanged.bulk("source", *command), exchanged.bulk("source", *command)
+    assert (first.code, first.json["refused"], bool(first.json["undo"])) == (5, 1, True)
+    assert (second.code, second.json["refused"], second.json["undo"]) == (5, 1, None)
+    assert "1 certificates are refused" in second.stderr
+    told = exchanged.bulk("source", *command[:-1]).stdout
+    assert "Nothing to change: the trust stores hold all that they take already." in told
+    assert exchanged.bulk("source", "import").code == 0, "without that file nothing is refused"
+
+
+def test_an_import_of_which_everything_is_refused_has_failed(
+    exchanged: Site, make_certificate: MakeCertificate
+) -> None:
+    for name in exchanged.exchange.iterdir():
+        name.unlink()
+    expired = make_certificate("CN=pbx", not_before=LONG_AGO, not_after=LONG_AGO + timedelta(days=365))
+    command = with_expired(exchanged, expired)
+    assert exchanged.bulk("source", *command).code == 1
+    assert exchanged.bulk("source", *with_expired(exchanged, expired, make_certificate("CN=good"))).code == 5
 
 
 def test_a_lock_held_by_somebody_else_ends_with_6_and_can_be_broken(exchanged: Site) -> None:

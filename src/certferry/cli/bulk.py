@@ -39,6 +39,7 @@ from certferry.cluster.searching import HistoryLine, Slice
 from certferry.cluster.trust_stores import still_to_undo
 from certferry.errors import UsageError
 from certferry.trust.purpose import BulkType
+from certferry.trust.store_rules import Action, Code
 from certferry.wire.pkcs12 import Profile
 
 app = typer.Typer(help="Bulk Certificate Management: sftp, export, list, consolidate, import.")
@@ -198,7 +199,10 @@ def import_(
     cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put the other clusters' certificates into this cluster's trust stores, in one step that can be undone."""
+    """Put the other clusters' certificates into this cluster's trust stores, in one step that can be undone.
+
+    Exit 0 when the stores hold all of them afterwards, 5 when some are refused, 1 when all are.
+    """
     out, opened = output(as_json), open_cluster(cluster)
 
     async def work(exchange: SftpExchange, wrapping: Wrapping) -> importing.ImportPlan:
@@ -217,13 +221,23 @@ def import_(
     if made.pending:
         confirm(out, f"Import {len(made.pending)} changes into the trust stores of {opened.name}?", yes=yes)
     done = importing.apply(opened, made)
-    out.data({**plan_json(made), "undo": done.undo_id})
+    refused = len({change.certificate for change in made.refused})
+    out.data({**plan_json(made), "undo": done.undo_id, "refused": refused})
     if done.undo_id:
         tell_imported(out, made, opened.name)
         back = f"certferry bulk undo {done.undo_id}{named_again(cluster)}"
         out.text(f"{len(made.pending)} changes. Take them back with: {back}")
     else:
-        out.text("Nothing to change: the trust stores hold all of it already.")
+        out.text(f"Nothing to change: the trust stores hold all {'that they take' if refused else 'of it'} already.")
+    raise typer.Exit(_ending(made))
+
+
+def _ending(made: importing.ImportPlan) -> ExitCode:
+    """Tell an import that took everything from one that refused some certificates, or all of them."""
+    if not made.refused:
+        return ExitCode.DONE
+    taken = any(change.action != Action.REFUSE and change.code != Code.OWN for change in made.changes)
+    return ExitCode.PARTLY_DONE if taken else ExitCode.FAILED
 
 
 @app.command()
