@@ -139,6 +139,29 @@ def test_a_list_with_an_expired_certificate_is_built_with_a_warning(
     assert "CN=old expired on 2020-12-30" in built.stderr
 
 
+NOT_ACCEPTED = "phones that hold this ITL accept no configuration"
+AS_A_WAY_OUT = "give who signs them with --tftp"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("ITLFile.tlv", [], [f"{NOT_ACCEPTED}: {AS_A_WAY_OUT}"]),
+        ("ITLFile.tlv", ["--tvs"], [f"{NOT_ACCEPTED} that its TVS does not vouch for: {AS_A_WAY_OUT}"]),
+        ("ITLFile.tlv", ["--tftp"], []),
+        ("ITLFile.tlv", ["--ccm-tftp"], []),
+        ("CTLFile.tlv", [], []),  # with a CTL alone, configurations are accepted by the ITL
+    ],
+)
+def test_an_itl_by_which_no_configuration_is_accepted_is_built_with_a_warning(
+    tmp_path: Path, pems: Path, name: str, options: list[str], told: list[str]
+) -> None:
+    given = [word for option in options for word in (option, pems / "tftp.crt")]
+    built = certferry("trustlist", "build", tmp_path / name, "--sast", pems / "sast.pem", *given, "--json")
+    assert (built.code, built.json["warnings"]) == (0, told)
+    assert [line for line in built.stderr.splitlines() if line.startswith("warning")] == [f"warning {t}" for t in told]
+
+
 @pytest.mark.parametrize("form", [("pkcs8", "-topk8"), ("rsa", "-aes128", "-traditional")])
 def test_an_encrypted_key_is_opened_with_the_password_file_alone(
     tmp_path: Path, pems: Path, config: Path, form: tuple[str, ...]

@@ -95,13 +95,15 @@ def build(
     now = datetime.now(UTC)
     digest = Digest.SHA512 if sha512 else Digest.SHA1
     data = build_trust_list(kind, records, signer, key, digest=digest, timestamp=int(now.timestamp()))
-    for check in _usable(data, now):
-        out.warn(f"{check.title}: no; {check.evidence}")
+    warnings = [f"{check.title}: no; {check.evidence}" for check in _usable(data, now)]
+    warnings += _nobody_for_configurations(kind, {role for role, _ in given})
+    for warning in warnings:
+        out.warn(warning)
     write_file(str(out_file), data)
     described = [{"role": role_name(record.role), "subject": record.subject} for record in records]
     told = {"to": str(out_file), "kind": kind, "signer": signer.subject, "digest": digest.name}
     out.data(
-        {**told, "bytes": len(data), "records": described},
+        {**told, "bytes": len(data), "records": described, "warnings": warnings},
         f"wrote {out_file}, {len(data)} bytes, {len(records)} records, signed by {signer.subject}",
     )
 
@@ -132,3 +134,11 @@ def _usable(data: bytes, now: datetime) -> list[Check]:
     if failed:
         raise UnusableListError("; ".join(failed))
     return [check for check in checks if check.verdict == "warn"]
+
+
+def _nobody_for_configurations(kind: ListKind, roles: set[Role]) -> list[str]:
+    """Warn of an ITL that names nobody who signs configurations: phones that hold it would take none."""
+    if kind != "ITL" or roles & {Role.TFTP, Role.CALLMANAGER_TFTP}:
+        return []
+    asked = " that its TVS does not vouch for" if Role.TVS in roles else ""
+    return [f"phones that hold this ITL accept no configuration{asked}: give who signs them with --tftp"]
