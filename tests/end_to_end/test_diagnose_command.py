@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.cli.diagnose import LARGEST_INPUT
+from certferry.cli.diagnose import LARGEST_INPUT, PHONES_NAMED
 from certferry.migrate.result import PhoneResult, Verification
 from certferry.trust.list_check import Check
 from command_line import COMMAND, certferry
@@ -150,6 +150,54 @@ def test_a_phone_that_is_not_in_a_result_is_not_said_to_be_well(tmp_path: Path) 
     (tmp_path / "result.json").write_text(json.dumps(record))
     assert certferry("diagnose", tmp_path / "result.json", "--device", "SEP001122334455").code == 0
     assert certferry("diagnose", tmp_path / "result.json", "--device", "SEP001122334466").code == 4
+
+
+def phones_without_fault(path: Path, count: int) -> Path:
+    phones = [{"device": f"SEP0011223344{number:02X}", "outcome": "would-migrate"} for number in range(count)]
+    path.write_text(json.dumps({"ok": True, "checks": [], "phones": phones}))
+    return path
+
+
+def test_of_a_phone_that_is_not_in_a_result_that_is_said_and_which_phones_are(tmp_path: Path) -> None:
+    result = phones_without_fault(tmp_path / "result.json", 2)
+    ended = certferry("diagnose", result, "--device", "SEP001122334466")
+    told = "SEP001122334466 does not appear in this result. These do: SEP001122334400, SEP001122334401."
+    assert (ended.code, ended.stdout, ended.stderr.splitlines()) == (4, "", [told])
+    japanese = certferry("diagnose", result, "--device", "SEP001122334466", "--lang", "ja", "--json").json
+    assert japanese["findings"] == []
+    assert "SEP001122334466 はこの結果にありません" in japanese["nothing_recognised"]
+
+
+def test_of_many_phones_in_a_result_the_first_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    result = phones_without_fault(tmp_path / "result.json", PHONES_NAMED + 90)
+    ended = certferry("diagnose", result, "--device", "SEP001122334499FF")
+    assert ended.stderr.count("SEP0011223344") == 1 + PHONES_NAMED
+    assert "and 90 more." in ended.stderr
+
+
+def test_a_result_about_no_phone_says_so_of_one_that_is_asked_for(tmp_path: Path) -> None:
+    ended = certferry("diagnose", recorded(tmp_path / "result.json", WELL), "--device", "SEP001122334466")
+    assert (ended.code, "does not appear in this result. No phone does." in ended.stderr) == (4, True)
+
+
+def test_what_failed_for_all_is_told_with_a_warning_that_the_phone_is_not_in_the_result(result: Path) -> None:
+    ended = certferry("diagnose", result, "--device", "SEP001122334466", "--json")
+    assert (ended.code, [each["code"] for each in ended.json["findings"]]) == (0, ["tvs.invalid"])
+    (warning,) = ended.json["warnings"]
+    assert warning == "SEP001122334466 does not appear in this result. These do: SEP001122334455."
+    assert certferry("diagnose", result, "--device", "SEP001122334455", "--json").json["warnings"] == []
+
+
+def test_where_a_failure_is_about_no_phone_at_all_nobody_is_said_to_be_missing(tmp_path: Path) -> None:
+    failed = Check("tvs.vouches", "TVS 192.0.2.1:2445 vouches for dst", "fail", "invalid", "Import All.")
+    ended = certferry("diagnose", recorded(tmp_path / "result.json", failed), "--device", "SEP001122334466", "--json")
+    assert (ended.code, ended.json["warnings"], ended.stderr) == (0, [], "")
+
+
+def test_of_a_log_no_phone_is_said_to_be_missing(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("all is well\n")
+    ended = certferry("diagnose", tmp_path / "log", "--device", "SEP001122334466")
+    assert (ended.code, "Nothing recognised" in ended.stderr) == (4, True)
 
 
 def test_nothing_recognised_is_said_honestly_and_ends_with_4(tmp_path: Path) -> None:

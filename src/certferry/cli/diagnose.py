@@ -15,7 +15,7 @@ from certferry.cli.files import FileUnreadableError
 from certferry.cli.options import JsonOption, output
 from certferry.cli.output import Output
 from certferry.errors import UsageError
-from certferry.migrate.causes import Language
+from certferry.migrate.causes import Language, Text
 from certferry.migrate.diagnose import (
     LONGEST_LINE,
     NOTHING_RECOGNISED,
@@ -25,10 +25,12 @@ from certferry.migrate.diagnose import (
     diagnose_lines,
 )
 from certferry.migrate.health import Health, went_well
-from certferry.migrate.record import looks_like_record
-from certferry.migrate.signs import Certainty
+from certferry.migrate.record import devices_in, looks_like_record, parse_record
+from certferry.migrate.signs import Certainty, clip
 
 LARGEST_INPUT = 64 * 1024 * 1024
+PHONES_NAMED = 10
+"""How many phones of a result are named to somebody who asks for another one."""
 _PIECE = 1 << 16
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _LABELS = {
@@ -44,10 +46,11 @@ _CERTAINTY_IN_JAPANESE = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found; ``health`` is known of a result in which nothing failed."""
+    """What was found; ``health`` is known of a result in which nothing failed, ``absence`` of one without the phone."""
 
     found: tuple[Diagnosis, ...]
     health: Health | None = None
+    absence: Text | None = None
 
 
 class NothingGivenError(UsageError):
@@ -86,17 +89,21 @@ def diagnose_command(
     if answer.health:
         _tell_health(out, answer, answer.health, language)
     elif answer.found:
-        _tell(out, answer.found, language)
+        _tell(out, answer, language)
     else:
-        out.data({"findings": [], "nothing_recognised": NOTHING_RECOGNISED.of(language)})
-        out.say(NOTHING_RECOGNISED.of(language))
+        told = (answer.absence or NOTHING_RECOGNISED).of(language)
+        out.data({"findings": [], "nothing_recognised": told})
+        out.say(told)
         raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
-def _tell(out: Output, found: tuple[Diagnosis, ...], language: Language) -> None:
-    out.data({"findings": [each.to_json(language) for each in found]})
-    for each in found:
+def _tell(out: Output, answer: Answer, language: Language) -> None:
+    warnings = [answer.absence.of(language)] if answer.absence else []
+    out.data({"findings": [each.to_json(language) for each in answer.found], "warnings": warnings})
+    for each in answer.found:
         out.text(_in_words(each, language))
+    for warning in warnings:
+        out.warn(warning)
 
 
 def _tell_health(out: Output, answer: Answer, health: Health, language: Language) -> None:
@@ -141,7 +148,26 @@ def _look(stream: BinaryIO, hints: Hints, out: Output) -> Answer:
 
 def _of_text(text: str, hints: Hints) -> Answer:
     found = diagnose(text, hints)
-    return Answer(found, went_well(text, hints.device) if all(each.cause.fine for each in found) else None)
+    health = went_well(text, hints.device) if all(each.cause.fine for each in found) else None
+    return Answer(found, health, _absence(text, hints.device, also_of_none=not found) if hints.device else None)
+
+
+def _absence(text: str, device: str, *, also_of_none: bool) -> Text | None:
+    """Say that a result does not tell of this phone, and of which it does; None where it does, and of other texts.
+
+    What is about no phone at all, such as a trust list, may well be what was found: that is said ``also_of_none``.
+    """
+    record = parse_record(text)
+    there = () if record is None else devices_in(record)
+    if record is None or device in there or not (there or also_of_none):
+        return None
+    named, more = [clip(name) for name in there[:PHONES_NAMED]], len(there) - PHONES_NAMED
+    english = f"These do: {', '.join(named)}{f' and {more} more' if more > 0 else ''}." if there else "No phone does."
+    japanese = f"ある電話機: {'、'.join(named)}{f'、ほか {more} 台' if more > 0 else ''}。" if there else ""
+    return Text(
+        f"{device} does not appear in this result. {english}",
+        f"{device} はこの結果にありません。{japanese or 'この結果には電話機がひとつもありません。'}",
+    )
 
 
 def _pieces(beginning: bytes, stream: BinaryIO, out: Output) -> Iterator[bytes]:

@@ -47,6 +47,12 @@ def read_record(value: Any, device: str = "") -> Iterator[Observation]:
         yield from _counted(found)
 
 
+def devices_in(value: Any) -> tuple[str, ...]:
+    """Name the phones that a record is about, each once, as they come."""
+    names = (found.get("device") for found in _objects(value))
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
+
+
 def read_codes(line: str) -> Iterator[Observation]:
     """Find codes of certferry in a line of text that somebody copied from it."""
     for word in _WORD.findall(line):
