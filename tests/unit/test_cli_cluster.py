@@ -143,6 +143,14 @@ def test_phones_are_added_listed_and_removed(at: list[str]) -> None:
     assert "SEP001122334466  8861" in certferry("phone", "list", *at).stdout
 
 
+def test_a_cluster_tells_how_many_phones_it_has_without_reading_them(
+    at: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certferry("phone", "add", PHONE, "SEP001122334466", *at)
+    monkeypatch.setattr(Cluster, "phones", lambda _: pytest.fail("all phones were read to be counted"))
+    assert show(at)["phones"] == 2
+
+
 def test_an_unknown_phone_is_not_removed_nor_is_any_other(at: list[str]) -> None:
     certferry("phone", "add", PHONE, *at)
     assert certferry("phone", "remove", PHONE, "SEP00000000000A", *at).code == 2

@@ -177,7 +177,7 @@ def _describe(opened: Cluster) -> dict[str, Any]:
         "parameters": parameters,
         "groups": [{"name": group.name, "members": list(group.members)} for group in opened.groups()],
         "trust_lists": list(_trust_lists(opened)),
-        "phones": len(opened.phones()),
+        "phones": opened.counts()["phones"],
         "version": opened.version(),
         "served": opened.served(),
     }
