@@ -5,6 +5,7 @@ import json
 import socket
 import stat
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from certferry.lab.lab import Lab, LabStartError, tftp_servers
 from certferry.lab.loopback import LAB_PORTS, LoopbackError, free_network
 from certferry.phone.flash import Flash
 from certferry.serve.node import ListenError
+from certferry.serve.running import RunningCluster
+from certferry.serve.snapshot import Snapshot
 from certferry.trust.purpose import Purpose
 from certferry.wire.certificate import Certificate
 from certferry.wire.trust_list import TrustList
@@ -127,6 +130,37 @@ async def test_a_change_is_served_once_the_lab_says_it_is_settled(lab: Lab) -> N
         served = await tftp.fetch(tftp_servers(cluster)[0], "ITLFile.tlv")
         assert served == cluster.trust_list("ITL", "source-pub")
         assert cluster.served() == {"source-pub": cluster.version()}
+
+
+async def test_a_change_read_late_is_not_taken_over_after_a_later_one(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_read, may_go_on = threading.Event(), threading.Event()
+    load = RunningCluster._snapshot
+
+    def load_slowly(self: RunningCluster) -> Snapshot:
+        snapshot = load(self)
+        if not is_read.is_set():
+            is_read.set()
+            may_go_on.wait()
+        return snapshot
+
+    async with lab:
+        cluster = lab.create_cluster("source", "11.5.1", nodes=1)
+        running = RunningCluster(cluster)
+        await running.start()
+        monkeypatch.setattr(RunningCluster, "_snapshot", load_slowly)
+        cluster.regenerate(Purpose.TVS)
+        late = asyncio.create_task(running.refresh())
+        await asyncio.to_thread(is_read.wait)
+        cluster.regenerate(Purpose.TVS)
+        later = asyncio.create_task(running.refresh())
+        await asyncio.wait({later}, timeout=0.5)  # it waits for the other; did it not, it would be done now
+        may_go_on.set()
+        await asyncio.gather(late, later)
+        assert await tftp.fetch(tftp_servers(cluster)[0], "ITLFile.tlv") == cluster.trust_list("ITL", "source-pub")
+        assert running.version == cluster.version()
+        await running.close()
 
 
 async def test_one_cluster_can_be_stopped_while_the_other_goes_on(lab: Lab) -> None:

@@ -39,6 +39,7 @@ class RunningCluster:
         self.services: tuple[NodeServices, ...] = ()
         self.version = 0
         self._latest: Snapshot | None = None
+        self._refreshing = asyncio.Lock()
         self._watcher = Watcher(cluster, self._counted)
         self._signatures = Signatures(cluster.location.key_file.with_name(SIGNATURES_NAME))
         self._authorities = Authorities()
@@ -95,8 +96,13 @@ class RunningCluster:
     async def refresh(self) -> bool:
         """Take over the latest change, if there is one; return whether there was.
 
-        Raises ``ListenError`` when a service cannot have the port it is to move to; it is tried again next time.
+        One at a time: of two snapshots read at once, the older one must not be taken over last. Raises ``ListenError``
+        when a service cannot have the port it is to move to; it is tried again next time.
         """
+        async with self._refreshing:
+            return await self._refresh()
+
+    async def _refresh(self) -> bool:
         version, is_reset_asked = await asyncio.to_thread(self.cluster.resets.version_and_any_open)
         if is_reset_asked:
             self._resetter.look()
