@@ -132,10 +132,18 @@ class Cluster(CertificateManagement, Searches, Readings, Ledgers):
         with self._database.read() as connection:
             return trust_lists.read_list(connection, kind, node)
 
-    def delete_ctl(self) -> None:
-        """Serve no CTL any more once mixed mode was left; raises ``CtlNeededError``, ``CtlMissingError``."""
+    def deletable_ctl(self) -> bytes:
+        """The CTL that is left of mixed mode and can go; raises ``CtlNeededError``, ``CtlMissingError``."""
+        with self._database.read() as connection:
+            return trust_lists.read_deletable_ctl(connection)
+
+    def delete_ctl(self, seen: str | None = None) -> None:
+        """Serve no CTL any more once mixed mode was left; ``seen`` is the SHA-256 of the one that is meant.
+
+        Raises ``CtlNeededError``, ``CtlMissingError``, ``CtlReplacedError``.
+        """
         with self._change("delete-ctl", {}) as connection:
-            trust_lists.delete_ctl(connection)
+            trust_lists.delete_ctl(connection, seen)
 
     def phones(self) -> tuple[Phone, ...]:
         """The phones the cluster knows."""

@@ -49,13 +49,17 @@ class ServedDigests:
 
 @dataclass(frozen=True, slots=True)
 class PhoneQuery:
-    """Which phones: every condition that is set has to hold; ``status`` is that of both lists together."""
+    """Which phones: every condition that is set has to hold; ``status`` is that of both lists together.
+
+    ``devices`` are names, a thousand at the most.
+    """
 
     text: str = ""
     group: str | None = None
     status: str | None = None
     sort: str = "device"
     descending: bool = False
+    devices: Collection[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,8 @@ def _conditions(query: PhoneQuery, status: _Statuses) -> Sequence[ColumnElement[
         conditions.append(_PHONE.c.group == query.group)
     if query.status is not None:
         conditions.append(status.both == query.status)
+    if query.devices is not None:
+        conditions.append(_PHONE.c.device.in_(sorted(query.devices)))
     return conditions
 
 

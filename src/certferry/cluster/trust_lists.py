@@ -61,6 +61,13 @@ class CtlMissingError(UsageError):
     remedy = "Nothing has to be done: phones are told that there is none."
 
 
+class CtlReplacedError(UsageError):
+    """The CTL is not the one that was looked at: it was built anew since then."""
+
+    code = "cluster.ctl-replaced"
+    remedy = "Look at the CTL as it is now, and decide again."
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What a list is to be: its members, who signs, with which digest. Equal plans need no rebuilding."""
@@ -116,12 +123,24 @@ def has_ctl(connection: Connection) -> bool:
     return connection.scalar(select(table.c.kind).where(table.c.kind == "CTL")) is not None
 
 
-def delete_ctl(connection: Connection) -> None:
-    """Forget the emptied CTL of a cluster that left mixed mode; raise ``CtlNeededError`` or ``CtlMissingError``."""
+def read_deletable_ctl(connection: Connection) -> bytes:
+    """Read the emptied CTL of a cluster that left mixed mode; raise ``CtlNeededError`` or ``CtlMissingError``."""
     if read_parameters(connection)[SECURITY_MODE] == SecurityMode.MIXED:
         raise CtlNeededError("the cluster is in mixed mode, in which phones need its CTL")
-    if not has_ctl(connection):
+    data = read_list(connection, "CTL", None)
+    if data is None:
         raise CtlMissingError("the cluster has no CTL")
+    return data
+
+
+def delete_ctl(connection: Connection, seen: str | None) -> None:
+    """Forget the emptied CTL of a cluster that left mixed mode; ``seen`` is the SHA-256 of the one that is meant.
+
+    Raises ``CtlNeededError``, ``CtlMissingError``, ``CtlReplacedError``.
+    """
+    data = read_deletable_ctl(connection)
+    if seen not in (None, sha256(data).hexdigest()):
+        raise CtlReplacedError("the CTL was built anew since it was looked at")
     connection.execute(delete(schema.trust_list).where(schema.trust_list.c.kind == "CTL"))
 
 

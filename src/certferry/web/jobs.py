@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 Work = Callable[[Progress], Awaitable[Mapping[str, Any]]]
-STEPS = ("read", "upload", "rename", "import", "verify", "rehearse", "phones")
+STEPS = ("read", "upload", "rename", "import", "verify", "rehearse", "phones", "reset")
 """What jobs say they are at when they tell their progress; the pages have words for each."""
 MOST_KEPT = 500
 MOST_READING = 4

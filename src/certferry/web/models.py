@@ -312,6 +312,7 @@ class ListAnswer(Shape):
     signer: SignerAnswer
     signature: str
     bytes: int
+    sha1: Annotated[str, Field(description="In upper-case hex: how phones tell a list, and /phones/counts counts it.")]
     sha256: str
     records: list[RecordAnswer]
 
@@ -320,6 +321,12 @@ class ListsAnswer(Shape):
     """All trust lists of a cluster."""
 
     items: list[ListAnswer]
+
+
+class DeletedAnswer(Shape):
+    """What was deleted."""
+
+    deleted: str
 
 
 # --- phones
@@ -360,6 +367,12 @@ class PhoneCounts(Shape):
     statuses: dict[str, int]
     ctl: dict[str, int]
     itl: dict[str, int]
+
+
+class ResetRequest(Shape):
+    """Phones that are to be reset: device names or MAC addresses."""
+
+    devices: list[Annotated[str, Field(min_length=1, max_length=32)]] = Field(min_length=1, max_length=1000)
 
 
 class CountAnswer(Shape):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from hashlib import sha256
+from hashlib import sha1, sha256
 from typing import Any, TypeVar
 
 from cryptography import x509
@@ -169,6 +169,7 @@ def list_view(kind: str, node: str | None, data: bytes) -> models.ListAnswer:
         signer=models.SignerAnswer(subject=header.subject, issuer=header.issuer, serial=header.serial.hex().upper()),
         signature=signature_of(data, parsed),
         bytes=len(data),
+        sha1=sha1(data, usedforsecurity=False).hexdigest().upper(),
         sha256=sha256(data).hexdigest(),
         records=[_record(record) for record in parsed.records],
     )

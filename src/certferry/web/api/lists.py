@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from certferry.errors import UsageError
 from certferry.web.api.shared import ChosenCluster, protected
-from certferry.web.models import ListsAnswer
+from certferry.web.models import DeletedAnswer, ListsAnswer
+from certferry.web.security import Operator
 from certferry.web.views import lists_view
 
 router = protected("trust lists", "/trust-lists")
@@ -37,3 +38,19 @@ def file(
     if data is None:
         raise ListUnknownError(f"there is no {kind}" + (f" of {node}" if node else ""))
     return Response(data, media_type="application/octet-stream")
+
+
+@router.delete("/CTL")
+def delete_ctl(
+    cluster: ChosenCluster,
+    _user: Operator,
+    sha256: Annotated[
+        str | None, Query(pattern="^[0-9a-f]{64}$", description="Of the CTL that was looked at; no other is deleted.")
+    ] = None,
+) -> DeletedAnswer:
+    """Delete the emptied CTL that is left when a cluster leaves mixed mode; phones are told that there is none.
+
+    Wait until the phones have taken it: what a phone holds stays on it, and one that still has the whole CTL keeps it.
+    """
+    cluster.delete_ctl(sha256)
+    return DeletedAnswer(deleted="CTL")

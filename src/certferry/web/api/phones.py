@@ -1,26 +1,24 @@
 """/phones: what the cluster knows of them; searched and paged in the database."""
 
-import asyncio
-from collections.abc import Mapping
-from functools import partial
-from secrets import token_hex
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Body, Path, Query
 
-from certferry.cluster.acting import actor
-from certferry.cluster.hand_resets import WAIT_SECONDS, reset_by_hand
+from certferry.cluster.hand_resets import WAIT_SECONDS
 from certferry.cluster.phone_search import PhoneQuery
-from certferry.cluster.phones import device_name, parse_csv
+from certferry.cluster.phones import parse_csv
 from certferry.cluster.values import Phone
 from certferry.web.api.shared import ChosenCluster, IdempotencyKey, Part, SearchText, TheJobs, protected
-from certferry.web.jobs import Progress
-from certferry.web.models import CountAnswer, ListStatusText, Page, PhoneAnswer, PhoneCounts, PhoneShape
+from certferry.web.models import CountAnswer, ListStatusText, Page, PhoneAnswer, PhoneCounts, PhoneShape, ResetRequest
+from certferry.web.phone_resets import start_reset, start_resets
 from certferry.web.security import Operator
 from certferry.web.views import job_view, page, phone_view, served_digests
 from certferry.web.work_models import JobAnswer
 
 MOST_SECONDS = 60
+Wait = Annotated[
+    float, Query(ge=0, le=MOST_SECONDS, description="Seconds after which a phone at no node counts as absent.")
+]
 
 router = protected("phones", "/phones")
 
@@ -76,26 +74,30 @@ async def reset(
     jobs: TheJobs,
     user: Operator,
     key: IdempotencyKey = None,
-    wait: Annotated[
-        float, Query(ge=0, le=MOST_SECONDS, description="Seconds after which a phone at no node counts as absent.")
-    ] = WAIT_SECONDS,
+    wait: Wait = WAIT_SECONDS,
 ) -> JobAnswer:
     """Start resetting a registered phone, once; the job's result has its outcome.
 
     ``done``: it answered that it resets. ``unanswered``: it was told and did not answer. ``absent``: no node has it,
     and the request was withdrawn. ``in-doubt``: a node took the request and never said how it ended.
     """
-    await asyncio.to_thread(cluster.resets.must_know, [device])
-    name = device_name(device)
+    return job_view(await start_reset(jobs, cluster, user, device, key, wait))
 
-    async def work(progress: Progress) -> Mapping[str, Any]:
-        (ended,) = await reset_by_hand(
-            cluster.resets, f"hand-{token_hex(8)}", [name], actor(), wait=wait, progress=partial(progress, "reset")
-        )
-        return {"device": ended.device, "outcome": ended.word, "node": ended.node, "sentence": ended.sentence}
 
-    asked = {"device": name}
-    return job_view(await jobs.start("reset", cluster.name, user.name, work, asked=asked, key=key, writes=False))
+@router.post("/reset", status_code=202)
+async def reset_several(
+    wanted: ResetRequest,
+    cluster: ChosenCluster,
+    jobs: TheJobs,
+    user: Operator,
+    key: IdempotencyKey = None,
+    wait: Wait = WAIT_SECONDS,
+) -> JobAnswer:
+    """Start resetting registered phones, each once; the job's result has the outcome of each, as for one phone.
+
+    One that is not known refuses all. ``reset`` of the result says how many answered that they reset.
+    """
+    return job_view(await start_resets(jobs, cluster, user, wanted.devices, key, wait))
 
 
 @router.delete("/{device}")

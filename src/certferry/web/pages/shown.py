@@ -1,7 +1,6 @@
 """*Show*: nodes and services, phones, the audit log."""
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -9,12 +8,13 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from certferry.cluster.audit import AuditBrokenError
-from certferry.cluster.phone_search import PHONE_SORTS, STATUSES, PhoneQuery
 from certferry.cluster.values import Node, NodeRole, Service
 from certferry.web.context import WebContext, context_of
 from certferry.web.pages.certificate_list import SIZES, Search, moment, page_found, part_of
 from certferry.web.pages.drawing import draw, go, told
 from certferry.web.pages.kept import DEVICES
+from certferry.web.pages.phone_filter import phone_query, typed_text
+from certferry.web.phone_resets import MOST_PHONES
 from certferry.web.security import current_user
 from certferry.web.views import served_digests
 
@@ -57,10 +57,7 @@ def _services(node: Node) -> list[tuple[Service, int]]:
 def phones(request: Request, context: Context) -> Response:
     """Draw the phones, found and paged."""
     query = request.query_params
-    text = query.get("text", "").strip()[:200]
-    status, order, down = query.get("status", ""), query.get("order", ""), query.get("down") == "1"
-    order = order if order in PHONE_SORTS else "device"
-    wanted = PhoneQuery(_device_text(text), None, status if status in STATUSES else None, order, down)
+    wanted = phone_query(query)
     search, served = context.cluster.phone_search, served_digests(context.cluster)
     found = search.find(wanted, served, part_of(query))
     page = page_found(found.items, found.total, query)
@@ -68,20 +65,15 @@ def phones(request: Request, context: Context) -> Response:
         request,
         "phones.html",
         page=page,
-        text=text,
+        text=typed_text(query),
         lists=wanted.status or "",
-        order=order,
-        down=down,
+        order=wanted.sort,
+        down=wanted.descending,
+        most_reset=MOST_PHONES,
         counts=search.count(served),
         sizes=SIZES,
         elsewhere={name: DEVICES.of(other) for name, other in context.others.items()},
     )
-
-
-def _device_text(text: str) -> str:
-    """Let a MAC address be written with colons, dashes or dots."""
-    plain = re.sub(r"[:.\-]", "", text)
-    return plain if re.fullmatch(r"(?i)(sep)?[0-9a-f]{4,12}", plain) else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from certferry.cluster.cluster import Cluster
+from certferry.cluster.values import SecurityMode
 from certferry.trust.list_check import Check, Signature, check_list, find_signer, signature_of
 from certferry.trust.list_rules import MAXIMUM_CERTIFICATES
 from certferry.trust.purpose import Store
@@ -91,7 +92,8 @@ def overview(request: Request, context: Context) -> Response:
     sides = [
         (each.name, list(_lists(each, clusters)), each.phone_search.count(served_digests(each))) for each in clusters
     ]
-    return draw(request, "trust_lists.html", sides=sides)
+    left = any(_is_left_of_mixed_mode(context.cluster, shown) for shown in sides[0][1])
+    return draw(request, "trust_lists.html", sides=sides, left_ctl=left)
 
 
 @router.get("/{kind}/{node}")
@@ -100,7 +102,13 @@ def show(request: Request, context: Context, kind: Literal["CTL", "ITL"], node: 
     clusters = [context.cluster, *context.others.values()]
     for shown in _lists(context.cluster, clusters):
         if (shown.kind, shown.node.casefold()) == (kind, node.casefold()):
-            return draw(request, "trust_list.html", shown=shown, records=list(_records(context.cluster, shown)))
+            return draw(
+                request,
+                "trust_list.html",
+                shown=shown,
+                records=list(_records(context.cluster, shown)),
+                left_ctl=_is_left_of_mixed_mode(context.cluster, shown),
+            )
     return go("/security/trust-lists")
 
 
@@ -123,6 +131,11 @@ def _lists(cluster: Cluster, clusters: list[Cluster]) -> Iterator[ShownList]:
             parsed = TrustList.parse(data)
             vouched = tuple((each.name, _vouches(each, asked, parsed)) for each, asked in others)
             yield ShownList(kind, node, data, parsed, vouched, holders.get((kind, _sha1(data)), 0))
+
+
+def _is_left_of_mixed_mode(cluster: Cluster, shown: ShownList) -> bool:
+    """Whether a list is the CTL of a cluster that left mixed mode: it can be deleted."""
+    return shown.kind == "CTL" and cluster.security_mode is not SecurityMode.MIXED
 
 
 def _sha1(data: bytes) -> str:
