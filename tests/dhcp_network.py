@@ -26,7 +26,8 @@ from dhcp_programs import SBIN, program
 TESTS = Path(__file__).parent
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
-_OURS = re.compile(r"cf(\d+)x[0-9a-f]{4}-\w+")
+FAMILY = "cf"
+"""Networks that are named so are removed by whoever comes next, once their test run is gone."""
 SUBNET = "198.51.100.0/24"
 
 
@@ -163,7 +164,7 @@ def dhcp_network(folder: Path) -> Iterator[Network]:
     if os.geteuid() != 0:
         pytest.skip("network namespaces need root")
     sweep()
-    network = Network(f"cf{os.getpid()}x{secrets.token_hex(2)}", folder)
+    network = Network(f"{FAMILY}{os.getpid()}x{secrets.token_hex(2)}", folder)
     hub = f"{network.name}-hub"
     made = subprocess.run([_ip(), "netns", "add", hub], capture_output=True, text=True, check=False)
     if made.returncode != 0:
@@ -182,9 +183,10 @@ def dhcp_network(folder: Path) -> Iterator[Network]:
 def sweep() -> None:
     """Remove the namespaces of runs that were killed, with what still runs there."""
     found = subprocess.run([_ip(), "netns", "list"], capture_output=True, text=True, check=False)
+    ours_are = re.compile(FAMILY + r"(\d+)x[0-9a-f]{4}-\w+")
     for line in found.stdout.splitlines():
         name = line.partition(" ")[0]
-        if (ours := _OURS.fullmatch(name)) and not Path("/proc", ours[1]).exists():
+        if (ours := ours_are.fullmatch(name)) and not Path("/proc", ours[1]).exists():
             end_all(name)
             subprocess.run([_ip(), "netns", "delete", name], capture_output=True, check=False)
 

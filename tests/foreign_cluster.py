@@ -27,7 +27,7 @@ from certferry.wire.phone_config import CallManagerMember, DeviceSecurityMode, P
 from certferry.wire.signed_file import sign_file
 
 WHEN = 1_700_000_000
-_DEADLINE = 10
+_DEADLINE = 60
 
 
 def program(name: str) -> str:

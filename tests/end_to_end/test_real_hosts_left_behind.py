@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import dhcp_network
 from command_line import wait_until
 from dhcp_network import dhcp_network as network_of_hosts
@@ -11,20 +13,24 @@ from dhcp_network import dhcp_network as network_of_hosts
 RUN = """
 import sys, time
 from pathlib import Path
-from dhcp_network import dhcp_network
-with dhcp_network(Path(sys.argv[1])) as network:
+import dhcp_network
+dhcp_network.FAMILY = sys.argv[2]
+with dhcp_network.dhcp_network(Path(sys.argv[1])) as network:
     process, _ = network.host("198.51.100.2/24").launch("sleep", "600")
     print(network.name, process.pid, flush=True)
     time.sleep(600)
 """
 
 
-def test_what_a_killed_run_left_is_gone_when_the_next_one_begins(tmp_path: Path) -> None:
+def test_what_a_killed_run_left_is_gone_when_the_next_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dhcp_network, "FAMILY", "cl")  # another worker's test may be the next one at any moment
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     ours.mkdir()
     theirs.mkdir()
     with network_of_hosts(ours) as mine:
-        words = [sys.executable, "-c", RUN, str(theirs)]
+        words = [sys.executable, "-c", RUN, str(theirs), dhcp_network.FAMILY]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=Path(dhcp_network.__file__).parent) as run:
             assert run.stdout is not None
             name, pid = run.stdout.readline().split()

@@ -26,7 +26,8 @@ from foreign_cluster import ForeignCluster, foreign
 DEVICE = "SEP001122334455"
 SIGNERS = (Purpose.CALLMANAGER, Purpose.ITL_RECOVERY)
 Both = tuple[ForeignCluster, ForeignCluster]
-QUICK = Reach(tftp=0.2, tftp_tries=2, http=1.0, tvs=2.0)
+REACH = Reach(tftp=0.5, tftp_tries=10, http=30.0, tvs=30.0)
+"""Who does answer may take its time; ports where nobody listens refuse at once, but for TFTP."""
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def signers(cluster: Cluster) -> list[Any]:
 
 async def rehearsed(both: Both, *devices: str, scheme: str = "") -> Verification:
     here, there = (Place.parse([f"{scheme}{side.address}"]) for side in both)
-    return await rehearse(here, there, choose_phones(here, devices, None), Looking.with_reach(QUICK), datetime.now(UTC))
+    return await rehearse(here, there, choose_phones(here, devices, None), Looking.with_reach(REACH), datetime.now(UTC))
 
 
 async def test_a_phone_would_migrate_between_dnsmasq_and_dnsmasq(both: Both) -> None:
@@ -132,7 +133,7 @@ async def test_of_a_short_configuration_at_the_source_the_tvs_is_assumed_from_th
 async def verified(both: Both) -> Verification:
     here, there = (Place.parse([side.address]) for side in both)
     phones = choose_phones(here, [DEVICE], None)
-    return await verify(here, there, phones, Looking.with_reach(QUICK), now=datetime.now(UTC))
+    return await verify(here, there, phones, Looking.with_reach(REACH), now=datetime.now(UTC))
 
 
 async def test_verify_finds_nothing_that_fails_in_a_healthy_foreign_pair(both: Both) -> None:

@@ -109,7 +109,7 @@ async def test_no_secret_is_told_or_written_where_others_read(
     what = needles(cluster)
     site = Site(cluster)
     what["a token"] = site.token().encode()
-    what["a token's secret"] = what["a token"].rpartition(b"_")[2]
+    what["a token's secret"] = what["a token"].split(b"_", 2)[2]  # which may hold underscores
     async with site.logged_in() as ann:
         for path, methods in site.app.openapi()["paths"].items():
             if "get" in methods:

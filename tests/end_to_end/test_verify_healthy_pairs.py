@@ -19,6 +19,8 @@ from certferry.serve.registrar import Registrar
 
 RELEASES = [("10.5.2", "11.5.1"), ("11.5.1", "14")]
 WISH = Wish()
+PATIENT = Reach(tftp=0.5, tftp_tries=8)
+"""Beside a node that is dead: long enough for one that is alive on a machine with much to do."""
 SECURE = pytest.mark.parametrize("secure", [True, False], ids=["secure", "non-secure"])
 
 
@@ -169,8 +171,7 @@ async def test_a_source_that_does_not_answer_makes_its_phones_unknown(tmp_path: 
         here, there = from_outside(pair.source), from_outside(pair.destination)
         await pair.stop("source-pub")
         phones = choose_phones(here, [pair.phone.device], None)
-        reach = Reach(tftp=0.05, tftp_tries=2)
-        result = await rehearse(here, there, phones, Looking.with_reach(reach), datetime.now(UTC))
+        result = await rehearse(here, there, phones, Looking.with_reach(PATIENT), datetime.now(UTC))
     assert [(phone.outcome, phone.code) for phone in result.phones] == [("unknown", "rehearsal.source-not-seen")]
     assert "tftp.reachable" in said(result, "fail")
     assert "source.itl" in said(result, "unknown")
@@ -212,7 +213,7 @@ async def test_a_dead_tftp_node_beside_a_live_one_only_warns(tmp_path: Path, key
         await pair.stop("destination-sub1")
         here, there = from_outside(pair.source), Place.of_cluster(pair.destination)
         phones = choose_phones(here, [pair.phone.device], None)
-        looking = Looking.with_reach(Reach(tftp=0.05, tftp_tries=2))
+        looking = Looking.with_reach(PATIENT)
         result = await verify(here, there, phones, looking, now=datetime.now(UTC))
     found = [check for check in result.checks if check.id == "tftp.reachable" and check.verdict != "pass"]
     assert [(check.verdict, "phones ask the next" in check.evidence) for check in found] == [("warn", True)]
