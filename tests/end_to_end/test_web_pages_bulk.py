@@ -43,7 +43,7 @@ def typed(sftp: LabSftp, **other: str) -> dict[str, str]:
 async def save(reader: Reader, sftp: LabSftp) -> Drawn:
     """Fill in the form, compare the host key, save."""
     asked = await reader.send(await reader.open(BULK), SETTINGS, **typed(sftp))
-    accepted = typed(sftp, password="") | {"host-key": "accept"}
+    accepted = typed(sftp, password="") | {"host-key": sftp.fingerprint}
     return await reader.send(asked, SETTINGS, **accepted)
 
 
@@ -71,12 +71,42 @@ async def test_an_unknown_host_key_is_shown_and_accepted_without_typing_the_pass
         assert "SHA256:" in asked.error_beside("host-key")
         assert SECRET not in asked.answer.text
         assert "What you typed is remembered" in asked.text
-        done = await reader.send(asked, SETTINGS, **(typed(sftp, password="") | {"host-key": "accept"}))
+        done = await reader.send(asked, SETTINGS, **(typed(sftp, password="") | {"host-key": sftp.fingerprint}))
         assert "Update successful." in done.text
         assert "The directory is empty." in done.text
     saved = SftpSettings.load(sites[0].cluster)
     assert (saved.user, saved.password, saved.directory) == ("carol", SECRET, "/exchange")
     assert SECRET not in "".join(sites[0].cluster.audit_lines())
+
+
+async def test_only_the_fingerprint_that_was_shown_is_accepted(sites: tuple[Site, Site], sftp: LabSftp) -> None:
+    async with reading(sites[0]) as reader:
+        asked = await reader.send(await reader.open(BULK), SETTINGS, **typed(sftp))
+        shown = next(values["value"] for _, values in asked.tags if values.get("name") == "host-key")
+        assert shown == sftp.fingerprint
+        other = await reader.send(asked, SETTINGS, **typed(sftp, password=""), **{"host-key": "SHA256:of-another"})
+        assert sftp.fingerprint in other.error_beside("host-key")
+        assert "checked" not in next(values for _, values in other.tags if values.get("name") == "host-key")
+    assert sites[0].cluster.setting("sftp.host") is None
+
+
+async def test_a_ticked_host_key_stays_ticked_while_something_else_is_wrong(
+    sites: tuple[Site, Site], sftp: LabSftp
+) -> None:
+    async with reading(sites[0]) as reader:
+        wrong = typed(sftp, password="wrong") | {"host-key": sftp.fingerprint}
+        after = await reader.send(await reader.open(BULK), SETTINGS, **wrong)
+        box = next(values for _, values in after.tags if values.get("name") == "host-key")
+        assert ("checked" in box, box["value"]) == (True, sftp.fingerprint)
+        done = await reader.send(after, SETTINGS, **typed(sftp), **{"host-key": box["value"]})
+        assert "Update successful." in done.text
+
+
+async def test_what_to_do_with_a_host_key_is_told_in_words_of_the_page(sites: tuple[Site, Site], sftp: LabSftp) -> None:
+    async with reading(sites[0]) as reader:
+        asked = await reader.send(await reader.open(BULK), SETTINGS, **typed(sftp))
+    assert "tick the box and save again." in asked.error_beside("host-key")
+    assert "--accept-new-host-key" not in asked.text
 
 
 @pytest.mark.parametrize(
@@ -101,7 +131,7 @@ async def test_an_unknown_host_key_is_shown_and_accepted_without_typing_the_pass
 async def test_what_is_wrong_is_told_beside_its_field_and_nothing_is_lost(
     sites: tuple[Site, Site], sftp: LabSftp, wrong: dict[str, str], field: str
 ) -> None:
-    sent = typed(sftp, **wrong) | {"host-key": "accept"}
+    sent = typed(sftp, **wrong) | {"host-key": sftp.fingerprint}
     async with reading(sites[0]) as reader:
         after = await reader.send(await reader.open(BULK), SETTINGS, **sent)
     assert after.status == 422

@@ -99,7 +99,7 @@ async def ended(reader: Reader, path: str) -> Drawn:
 async def plan(ann: Reader, clusters: tuple[Cluster, Cluster], sftp: LabSftp) -> Drawn:
     """An import that is planned and shown."""
     asked = await ann.send(await ann.open(BULK), f"{BULK}/settings", **typed(sftp))
-    await ann.send(asked, f"{BULK}/settings", **typed(sftp, password=""), **{"host-key": "accept"})
+    await ann.send(asked, f"{BULK}/settings", **typed(sftp, password=""), **{"host-key": sftp.fingerprint})
     _, destination = clusters
     SftpSettings.load(clusters[0]).save(destination)
     async with logged_in(Site(destination)) as there:
@@ -203,7 +203,7 @@ async def test_a_password_typed_at_one_server_is_known_to_the_other_and_never_in
 ) -> None:
     asked = await ann.send(await ann.open(BULK), f"{BULK}/settings", **typed(sftp))
     assert SECRET not in asked.answer.text
-    saved = await ann.send(asked, f"{BULK}/settings", **typed(sftp, password=""), **{"host-key": "accept"})
+    saved = await ann.send(asked, f"{BULK}/settings", **typed(sftp, password=""), **{"host-key": sftp.fingerprint})
     assert saved.status == 200
     assert SftpSettings.load(clusters[0]).password == SECRET
     if clusters[0].location.server is None:
@@ -220,6 +220,22 @@ async def test_the_text_of_a_new_token_is_shown_once_by_whichever_server(ann: Re
     for site in pair:
         async with site.visitor(authorization=f"Bearer {shown[0]}") as program:
             assert (await program.get("/api/v1/cluster")).status_code == 200
+
+
+async def test_wrong_passwords_count_at_both_servers_together_and_when_they_start_anew(pair: tuple[Site, Site]) -> None:
+    async def try_to_log_in(password: str) -> httpx.Response:
+        async with httpx.AsyncClient(transport=Balanced(*pair), base_url="https://pub") as client:
+            return await client.post("/api/v1/session", json={"name": "ann", "password": password})
+
+    assert [(await try_to_log_in("wrong")).status_code for _ in range(5)] == [401] * 5
+    for site in pair:
+        async with site.visitor() as client:
+            answer = await client.post("/api/v1/session", json={"name": "ann", "password": PASSWORD})
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "300")
+        site.restart()
+        assert (await try_to_log_in(PASSWORD)).status_code == 429
+    pair[0].clock.pass_by(minutes=5)
+    assert (await try_to_log_in(PASSWORD)).status_code == 200
 
 
 @pytest.fixture

@@ -69,7 +69,8 @@ class HostKeyCheck(asyncssh.SSHClient):
             return HostKeyChangedError(
                 f"{place} shows the host key {self._verdict.shown}, but another one is known for it"
             )
-        return HostKeyUnknownError(f"the host key of {place} is not known: {self._verdict.shown}")
+        shown = self._verdict.shown
+        return HostKeyUnknownError(f"the host key of {place} is not known: {shown}", shown)
 
     def _read_known(self) -> asyncssh.SSHKnownHosts:
         lines = [self._file_text()]

@@ -41,6 +41,10 @@ class HostKeyUnknownError(ExchangeError):
         "Compare the fingerprint with the server's own; if they are equal, connect once with --accept-new-host-key."
     )
 
+    def __init__(self, sentence: str, fingerprint: str = "") -> None:
+        super().__init__(sentence)
+        self.fingerprint = fingerprint
+
 
 class HostKeyChangedError(ExchangeError):
     """The server shows another host key than the one known for it."""

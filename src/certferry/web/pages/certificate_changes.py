@@ -194,7 +194,7 @@ async def upload(request: Request, context: Context, user: Operator) -> Response
             outcomes_of(request).once, user.name, form.key, lambda: _install(context.cluster, upload, form)
         )
     except Refusal as refusal:
-        form.refuse("file", told(request, refusal).sentence + " " + told(request, refusal).remedy)
+        form.refuse("file", told(request, refusal).beside_field)
         return _upload_form(request, context.cluster, form, 422)
     return go(LIST, done=form.key)
 
@@ -215,7 +215,7 @@ def _read_upload(request: Request, cluster: Cluster, form: Form) -> Upload | Non
     try:
         certificates = read_certificates(data, form["file"]) if form.ok else []
     except CertificateMalformedError as refusal:
-        form.refuse("file", told(request, refusal).sentence + " " + told(request, refusal).remedy)
+        form.refuse("file", told(request, refusal).beside_field)
     return _upload(cluster, certificates, target, form["node"]) if form.ok and target else None
 
 

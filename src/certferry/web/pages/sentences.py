@@ -54,6 +54,11 @@ class Told:
             sentence = _quoted(sentence, code)
         return cls(sentence, code, remedy_of(code, refusal.remedy, language))
 
+    @property
+    def beside_field(self) -> str:
+        """What stands beside the field that is wrong: the sentence, and below it the next step."""
+        return f"{self.sentence}\n{self.remedy}"
+
 
 def tell(sentence: str, language: Language) -> str:
     """Return ``sentence`` in ``language``; unchanged when there is no translation."""

@@ -7,8 +7,9 @@ from dataclasses import replace
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
+from certferry.bulk.refusals import HostKeyUnknownError
 from certferry.bulk.settings import LAST_PORT, SSH_PORT, SettingsMissingError, SftpSettings
-from certferry.bulk.trying import merge_settings, try_settings
+from certferry.bulk.trying import Tried, merge_settings, try_settings
 from certferry.cluster.cluster import Cluster
 from certferry.errors import Refusal
 from certferry.web.pages.drawing import told, words_of
@@ -22,7 +23,6 @@ _FIELD_OF = {
     "bulk.unreachable": "host",
     "bulk.not-ssh": "port",
     "bulk.algorithms": "host",
-    "bulk.host-key-unknown": "host-key",
     "bulk.host-key-changed": "host",
     "bulk.known-hosts": "host",
     "bulk.login": "password",
@@ -60,10 +60,13 @@ async def save(request: Request, cluster: Cluster, user: User, form: Form) -> bo
     _check(request, cluster, form, password)
     if form.ok:
         try:
-            tried = await try_settings(_settings(cluster, form, password), accept_new_host_key=form.has("host-key"))
+            tried = await _try(_settings(cluster, form, password), form["host-key"])
+        except HostKeyUnknownError as refusal:
+            form.values = {**form.values, "host-key": refusal.fingerprint}
+            say = words_of(request)
+            form.refuse("host-key", f"{told(request, refusal).sentence}\n{say('sftp.host-key-compare')}")
         except Refusal as refusal:
-            sentence = f"{told(request, refusal).sentence} {told(request, refusal).remedy}"
-            form.refuse(_FIELD_OF.get(refusal.code, "host"), sentence)
+            form.refuse(_FIELD_OF.get(refusal.code, "host"), told(request, refusal).beside_field)
         else:
             settings, shown = tried.settings, tried.fingerprint
             await run_in_threadpool(outcomes.once, user.name, form.key, lambda: _saved(cluster, settings, shown))
@@ -71,6 +74,16 @@ async def save(request: Request, cluster: Cluster, user: User, form: Form) -> bo
             return True
     outcomes.keep_secret(user.name, form.key, password)
     return False
+
+
+async def _try(settings: SftpSettings, compared: str) -> Tried:
+    """Log in; an unknown host key is taken over only if it is the one that was shown and ``compared``."""
+    try:
+        return await try_settings(settings)
+    except HostKeyUnknownError as refusal:
+        if refusal.fingerprint != compared:
+            raise
+    return await try_settings(settings, accept_new_host_key=True)
 
 
 def _check(request: Request, cluster: Cluster, form: Form, password: str) -> None:

@@ -45,7 +45,7 @@ async def put(request: Request, context: Context, user: Operator) -> Response:
             await run_in_threadpool(outcomes_of(request).once, user.name, form.key, act)
             return go(USERS, done=form.key)
         except Refusal as refusal:
-            sentence = f"{told(request, refusal).sentence} {told(request, refusal).remedy}"
+            sentence = told(request, refusal).beside_field
             form.refuse(_FIELD_OF.get(refusal.code, "name"), sentence)
     return await run_in_threadpool(_page, request, context, form, 422)
 

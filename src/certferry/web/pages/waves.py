@@ -86,7 +86,7 @@ async def plan(request: Request, context: Context, user: Operator) -> Response:
             done = await run_in_threadpool(outcomes_of(request).once, user.name, form.key, act)
             return go(done.path, done=form.key)
         except Refusal as refusal:
-            sentence = f"{told(request, refusal).sentence} {told(request, refusal).remedy}"
+            sentence = told(request, refusal).beside_field
             form.refuse(_FIELD_OF.get(refusal.code, "everything"), sentence)
     return await run_in_threadpool(_plan_page, request, context, form, 422)
 

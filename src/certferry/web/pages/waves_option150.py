@@ -101,7 +101,7 @@ def _look(request: Request, context: WebContext, moving: Moving, form: Form) -> 
     except Refusal as refusal:
         if refusal.code not in _FIELD_OF:
             return None, refusal
-        form.refuse(_FIELD_OF[refusal.code], f"{told(request, refusal).sentence} {told(request, refusal).remedy}")
+        form.refuse(_FIELD_OF[refusal.code], told(request, refusal).beside_field)
         return None, None
 
 
