@@ -451,7 +451,10 @@ def test_a_connection_without_tls_is_refused_where_the_url_asks_for_it(url: str)
 @pytest.mark.slow
 def test_what_holds_for_a_cluster_in_a_folder_holds_in_postgresql(postgres: Postgres) -> None:
     rooms = ("phones", "trust_stores", "audit", "resets", "sightings", "counters")
-    files = [f"tests/unit/test_cluster_{room}.py" for room in rooms] + ["tests/unit/test_web_searches.py"]
+    files = [f"tests/unit/test_cluster_{room}.py" for room in rooms] + [
+        "tests/unit/test_web_searches.py",
+        "tests/unit/test_web_tries.py",
+    ]
     # Unit tests leave it to the garbage collector to close a file; a connection complains of that.
     options = ["-q", "-n0", "-p", "no:unraisableexception", "-p", "no:cacheprovider", "--no-cov"]
     ended = subprocess.run(

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from certferry.cluster.accounts import Role
+from certferry.web import throttle
 from certferry.web.app import create_app
 from certferry.web.context import WebContext
 from certferry.web.sessions import IDLE
@@ -349,6 +350,19 @@ async def test_logins_stand_in_the_audit_log_without_passwords(site: Site) -> No
     assert '"action": "login"' in taken
     assert not any(word in "".join(site.cluster.audit_lines()) for word in ("wrong-password", PASSWORD))
     site.cluster.verify_audit()
+
+
+async def test_a_flood_of_wrong_logins_does_not_fill_the_audit_log(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "MOST_LINES", 3)
+    async with site.visitor() as stranger:
+        for number in range(8):
+            await stranger.post(SESSION, json={"name": f"user{number}", "password": "wrong"})
+        site.clock.pass_by(minutes=5)
+        await stranger.post(SESSION, json={"name": "late", "password": "wrong"})
+    refused = [line for line in site.cluster.audit_lines() if '"login-refused"' in line]
+    assert len(refused) == 3 + 1
+    assert '"left_out": 5' in refused[-1]
+    assert "left_out" not in "".join(refused[:-1])
 
 
 @pytest.mark.parametrize("body", [{}, {"name": "ann"}, {"name": "ann", "password": 5}, {"name": "", "password": "x"}])

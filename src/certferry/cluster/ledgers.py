@@ -19,6 +19,7 @@ from certferry.cluster.web_jobs import WebJobs
 from certferry.cluster.web_outcomes import WebOutcomes
 from certferry.cluster.web_plans import WebPlans
 from certferry.cluster.web_sessions import WebSessions
+from certferry.cluster.web_tries import WebTries
 
 
 class Ledgers:
@@ -72,6 +73,11 @@ class Ledgers:
     def web_outcomes(self) -> WebOutcomes:
         """Which changes the pages' forms made already."""
         return WebOutcomes(self._database, self._seal)
+
+    @property
+    def web_tries(self) -> WebTries:
+        """How often logins were tried lately."""
+        return WebTries(self._database)
 
     @property
     def phone_search(self) -> PhoneSearch:

@@ -360,4 +360,14 @@ web_secret = Table(
     comment="what was typed into a form in secret, until the form is through",
 )
 
+web_try = Table(
+    "web_try",
+    metadata,
+    Column("key", String(64), primary_key=True, comment="SHA-256 of whom it counts: a user, an address"),
+    Column("at", String, nullable=False, index=True),
+    Column("tries", Integer, nullable=False),
+    Column("taken", Text, nullable=False, comment="milliseconds since 1970 of each try"),
+    comment="logins that were tried lately, so that a limit holds at all servers",
+)
+
 order_by_bytes(metadata)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from starlette.requests import Request
 
@@ -13,7 +13,7 @@ from certferry.errors import UsageError
 from certferry.web.exchanges import Exchanges
 from certferry.web.passwords import Passwords
 from certferry.web.sessions import Sessions
-from certferry.web.throttle import Throttle
+from certferry.web.throttle import Lines, Throttle
 
 
 class ClusterUnknownError(UsageError):
@@ -25,18 +25,6 @@ class ClusterUnknownError(UsageError):
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _by_user() -> Throttle:
-    return Throttle(5, timedelta(minutes=5))
-
-
-def _by_address() -> Throttle:
-    return Throttle(30, timedelta(minutes=5))
-
-
-def _by_name() -> Throttle:
-    return Throttle(60, timedelta(minutes=5))
 
 
 @dataclass(slots=True)
@@ -54,15 +42,15 @@ class WebContext:
     passwords: Passwords = field(init=False)
     sessions: Sessions = field(init=False)
     exchanges: Exchanges = field(default_factory=Exchanges)
-    user_tries: Throttle = field(default_factory=_by_user)
-    address_tries: Throttle = field(default_factory=_by_address)
-    name_tries: Throttle = field(default_factory=_by_name)
+    throttle: Throttle = field(init=False)
+    refused_lines: Lines = field(default_factory=Lines)
     streams: Counter[str] = field(default_factory=Counter)
     """How many streams of events each user follows."""
 
     def __post_init__(self) -> None:
         self.passwords = Passwords(self.cluster.accounts)
         self.sessions = Sessions(self.cluster.web_sessions)
+        self.throttle = Throttle(self.cluster.web_tries)
 
     @property
     def clusters(self) -> Sequence[Cluster]:

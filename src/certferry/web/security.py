@@ -24,6 +24,7 @@ from certferry.cluster.web_sessions import WebSession
 from certferry.errors import Refusal
 from certferry.web.context import WebContext, context_of
 from certferry.web.passwords import check_token
+from certferry.web.throttle import Login
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 CSRF_HEADER, CSRF_FIELD = "x-csrf-token", "csrf_token"
@@ -216,16 +217,16 @@ async def log_in(request: Request, response: Response, name: str, password: str)
     """Begin a session and set its cookie; raises ``LoginRefusedError``, ``TooManyLoginsError``."""
     context = context_of(request)
     address = request.client.host if request.client else ""
-    _take_turn(context, name, address)
+    tried = Login(name, address)
+    await _take_turn(context, tried)
     accounts = context.cluster.accounts
     if not await asyncio.to_thread(context.passwords.holds, name, password):
-        with acting_as(name[:64]):
-            await asyncio.to_thread(accounts.note, "login-refused", {"from": address})
+        await _note_refused(context, tried)
         raise LoginRefusedError("user name and password do not belong together")
     account = await asyncio.to_thread(accounts.find_user, name)
     if account is None:
         raise LoginRefusedError("user name and password do not belong together")
-    context.user_tries.forget(f"{name} from {address}")
+    await asyncio.to_thread(context.throttle.forget, tried)
     before = request.cookies.get(session_cookie(context))
     await asyncio.to_thread(context.sessions.close, before)
     identifier, request.state.session = await asyncio.to_thread(
@@ -251,17 +252,21 @@ def _end_session(request: Request) -> None:
     request.state.session = None
 
 
-def _take_turn(context: WebContext, name: str, address: str) -> None:
+async def _take_turn(context: WebContext, login: Login) -> None:
     now = context.clock()
-    tries = (
-        (context.address_tries, address),
-        # Whoever tries a user's name from elsewhere does not lock the user out at once.
-        (context.user_tries, f"{name} from {address}"),
-        (context.name_tries, name),
-    )
-    wait = next((wait for throttle, key in tries if (wait := throttle.take(key, now))), None)
+    # Whoever goes on trying is told so without a thread, let alone the database.
+    wait = context.throttle.known_wait(login, now) or await asyncio.to_thread(context.throttle.take, login, now)
     if wait:
         raise TooManyLoginsError(ceil(wait.total_seconds()))
+
+
+async def _note_refused(context: WebContext, login: Login) -> None:
+    left_out = context.refused_lines.take(context.clock())
+    if left_out is None:
+        return
+    details = {"from": login.address, **({"left_out": left_out} if left_out else {})}
+    with acting_as(login.name[:64]):
+        await asyncio.to_thread(context.cluster.accounts.note, "login-refused", details)
 
 
 def session_cookie(context: WebContext) -> str:

@@ -1,7 +1,7 @@
 """What several web servers of one cluster must know of each other, namesakes, and indexes in the order of lists."""
 
 from alembic import op
-from sqlalchemy import Column, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import Column, Integer, LargeBinary, MetaData, String, Table, Text
 
 from certferry.cluster.dialects import order_by_bytes
 
@@ -46,6 +46,16 @@ web_secret = Table(
     Column("at", String, nullable=False, index=True),
     Column("sealed", LargeBinary, nullable=False),
     comment="what was typed into a form in secret, until the form is through",
+)
+
+web_try = Table(
+    "web_try",
+    metadata,
+    Column("key", String(64), primary_key=True, comment="SHA-256 of whom it counts: a user, an address"),
+    Column("at", String, nullable=False, index=True),
+    Column("tries", Integer, nullable=False),
+    Column("taken", Text, nullable=False, comment="milliseconds since 1970 of each try"),
+    comment="logins that were tried lately, so that a limit holds at all servers",
 )
 
 order_by_bytes(metadata)
