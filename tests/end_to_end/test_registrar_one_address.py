@@ -17,7 +17,7 @@ from waiting import until
 LOCAL, ELSEWHERE = "127.0.0.1", "127.0.0.2"
 PHONES = {name: Phone(name) for name in (f"SEP{number:012X}" for number in range(20))}
 DEVICES = sorted(PHONES)
-PATIENCE = 20
+PATIENCE = 60
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 

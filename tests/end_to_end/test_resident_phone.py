@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from certferry.cluster.values import Phone
 from certferry.errors import Refusal
+from certferry.fleet import resident
 from certferry.fleet.device import Device
 from certferry.fleet.resident import Happening, Patience, PhoneEvent, ResidentPhone, renewal_after
 from certferry.fleet.sip import SipConnection
@@ -153,11 +154,12 @@ async def test_it_registers_says_which_lists_it_holds_and_stays(source: Site) ->
     assert phone.connection is None
 
 
-async def test_it_renews_its_registration_over_the_same_connection_before_it_runs_out(source: Site) -> None:
+async def test_it_renews_its_registration_over_the_same_connection_before_it_runs_out(
+    source: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "renewal_after", lambda granted: granted / 1000)
     node, there = source
-    device = Device(NAME, Flash())
-    device.expires = 1
-    async with living(device, lambda: [node.tftp.address]) as (phone, told):
+    async with living(Device(NAME, Flash()), lambda: [node.tftp.address]) as (phone, told):
         await told.until(Happening.REGISTERED)
         connection = phone.connection
         await until(lambda: len(there.registered) >= 4)

@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,9 @@ from certferry.serve.tftp import TftpServer
 from phone_network import LOCAL, Library
 
 DEVICE = "SEP001122334455"
-QUICK = Reach(tftp=0.05, tftp_tries=2, http=0.5, discover=False)
+PATIENT = Reach(tftp=30, tftp_tries=2, http=30, discover=False)
+QUICK = replace(PATIENT, tftp=0.05)
+"""For TFTP servers that never answer."""
 FILES = {"itlfile.tlv": b"itl", f"itl{DEVICE.lower()}.tlv": b"own itl", f"{DEVICE.lower()}.cnf.xml": b"<device/>"}
 
 
@@ -44,8 +47,8 @@ async def served(files: Library) -> AsyncIterator[Endpoint]:
         await tftp.close()
 
 
-async def looked(endpoint: Endpoint, *devices: str) -> SideView:
-    return await gather_side(Place("here", (endpoint,)), devices, Looking.with_reach(QUICK))
+async def looked(endpoint: Endpoint, *devices: str, reach: Reach = PATIENT) -> SideView:
+    return await gather_side(Place("here", (endpoint,)), devices, Looking.with_reach(reach))
 
 
 def states(file: ServedFile) -> tuple[str, str]:
@@ -53,11 +56,12 @@ def states(file: ServedFile) -> tuple[str, str]:
 
 
 @pytest.fixture
-def silent_port() -> int:
-    """A UDP and TCP port at which nobody answers."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def silent_port() -> Iterator[int]:
+    """A UDP and TCP port at which nobody answers; both are held, so that nobody else gets them."""
+    with socket.socket() as deaf, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        deaf.bind(LOCAL)
+        silent.bind(deaf.getsockname())
+        yield int(deaf.getsockname()[1])
 
 
 async def test_a_node_is_asked_over_both_protocols() -> None:
@@ -72,7 +76,7 @@ async def test_a_node_is_asked_over_both_protocols() -> None:
 
 async def test_a_protocol_that_stays_silent_is_asked_once(silent_port: int) -> None:
     async with served(Library(FILES)) as endpoint:
-        (node,) = (await looked(Endpoint("127.0.0.1", silent_port, endpoint.http_port), DEVICE)).nodes
+        (node,) = (await looked(Endpoint("127.0.0.1", silent_port, endpoint.http_port), DEVICE, reach=QUICK)).nodes
     assert states(node.files["ITLFile.tlv"]) == ("silent", "served")
     others = [states(file) for name, file in node.files.items() if name != "ITLFile.tlv"]
     assert {state for state, _ in others} == {"not asked"}
@@ -80,7 +84,7 @@ async def test_a_protocol_that_stays_silent_is_asked_once(silent_port: int) -> N
 
 
 async def test_a_node_that_says_nothing_at_all_is_asked_for_one_file(silent_port: int) -> None:
-    (node,) = (await looked(Endpoint("127.0.0.1", silent_port, silent_port), DEVICE)).nodes
+    (node,) = (await looked(Endpoint("127.0.0.1", silent_port, silent_port), DEVICE, reach=QUICK)).nodes
     assert not node.alive
     assert list(node.files) == ["ITLFile.tlv"]
 
@@ -101,7 +105,7 @@ async def test_files_of_many_phones_are_asked_for_once_each_and_kept_once() -> N
     async with served(files) as endpoint:
         side = await looked(endpoint)
         files.asked.clear()
-        side = await gather_phones(side, devices, Looking.with_reach(QUICK))
+        side = await gather_phones(side, devices, Looking.with_reach(PATIENT))
     assert sorted(files.asked) == sorted(
         name for device in devices for name in (f"CTL{device}.tlv", f"ITL{device}.tlv", f"{device}.cnf.xml.sgn")
     )
@@ -111,7 +115,7 @@ async def test_files_of_many_phones_are_asked_for_once_each_and_kept_once() -> N
 
 
 async def test_phones_of_a_dead_node_are_not_asked_about(silent_port: int) -> None:
-    side = await looked(Endpoint("127.0.0.1", silent_port, None))
+    side = await looked(Endpoint("127.0.0.1", silent_port, None), reach=QUICK)
     assert await gather_phones(side, [DEVICE], Looking.with_reach(QUICK)) is side
 
 
