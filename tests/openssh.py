@@ -4,7 +4,6 @@ import asyncio
 import getpass
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ import asyncssh
 import pytest
 
 from certferry.bulk.settings import SftpSettings
+from held_ports import held_port
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
 needs_sshd = pytest.mark.skipif(SSHD is None, reason="OpenSSH's server (sshd) is not installed")
@@ -40,11 +40,17 @@ def make_key(path: Path, kind: str = "ssh-ed25519") -> str:
 @asynccontextmanager
 async def running_sshd(home: Path, *options: str, subsystem: str = "internal-sftp") -> AsyncIterator[OpenSsh]:
     """Run sshd in ``home`` until the block ends; ``options`` are further lines of its configuration."""
+    with held_port() as port:
+        async with _sshd_on(port, home, *options, subsystem=subsystem) as running:
+            yield running
+
+
+@asynccontextmanager
+async def _sshd_on(port: int, home: Path, *options: str, subsystem: str) -> AsyncIterator[OpenSsh]:
     directory = home / "exchange"
     directory.mkdir(exist_ok=True)
     host_key = make_key(home / "host_rsa", "ssh-rsa")
     (home / "authorized_keys").write_text(make_key(home / "id") + "\n")
-    port = _free_port()
     configuration = [
         f"Port {port}", "ListenAddress 127.0.0.1", f"HostKey {home / 'host_rsa'}", "UsePAM no", "StrictModes no",
         f"AuthorizedKeysFile {home / 'authorized_keys'}", f"PidFile {home / 'sshd.pid'}", "PermitRootLogin yes",
@@ -65,11 +71,11 @@ async def running_sshd(home: Path, *options: str, subsystem: str = "internal-sft
         yield OpenSsh(settings, directory, host_key, log)
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
 
 async def _answers(port: int, process: subprocess.Popen[bytes]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             assert process.poll() is None, "sshd ended at once"
             try:
@@ -81,9 +87,3 @@ async def _answers(port: int, process: subprocess.Popen[bytes]) -> None:
             writer.close()
             await writer.wait_closed()
             return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

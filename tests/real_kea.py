@@ -3,10 +3,9 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -16,6 +15,7 @@ from certferry.dhcp import kea_config
 from certferry.dhcp.kea_channel import UnixChannel
 from command_line import Ended, certferry, wait_until
 from dhcp_programs import program
+from held_ports import held_port
 
 VOICE = "198.51.100.0/24"
 TFTP = "192.0.2.11,192.0.2.12"
@@ -29,6 +29,7 @@ class RealKea:
     folder: Path
     more: dict[str, Any] = field(default_factory=dict)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _held: ExitStack = field(default_factory=ExitStack)
 
     @property
     def socket(self) -> Path:
@@ -70,9 +71,7 @@ class RealKea:
     def agent(self, **more: Any) -> str:
         """Start the control agent as well; returns its address."""
         agent = program("kea-ctrl-agent", "kea-ctrl-agent")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = self._held.enter_context(held_port())
         config = {
             "http-host": "127.0.0.1",
             "http-port": port,
@@ -103,6 +102,7 @@ class RealKea:
                 process.kill()
                 process.wait(10)
         self.processes.clear()
+        self._held.close()
 
     def config(self) -> Any:
         return UnixChannel(self.socket).call("config-get")["Dhcp4"]
