@@ -11,7 +11,7 @@ import pytest
 
 from certferry.bulk import consolidating, exporting, importing
 from certferry.bulk.directory import list_directory
-from certferry.bulk.exchange import Progress
+from certferry.bulk.exchange import Progress, silent
 from certferry.bulk.settings import SftpSettings
 from certferry.bulk.transport import SftpExchange
 from certferry.bulk.wrapping import Wrapping
@@ -25,6 +25,8 @@ from openssh import OpenSsh, needs_sshd, running_sshd
 
 pytestmark = needs_sshd
 PUBLISHER = frozenset({NodeRole.PUBLISHER, NodeRole.TFTP, NodeRole.TVS, NodeRole.CAPF})
+PATIENCE = 120
+"""Seconds that one waits for the others to give the lock back, on a busy machine."""
 
 
 def now() -> datetime:
@@ -50,16 +52,14 @@ def clusters(tmp_path: Path, key_pool: PooledKeys) -> Iterator[list[Cluster]]:
         cluster.close()
 
 
-async def export(cluster: Cluster, settings: SftpSettings, progress: Progress | None = None) -> exporting.Exported:
+async def export(cluster: Cluster, settings: SftpSettings, progress: Progress = silent) -> exporting.Exported:
     async with SftpExchange.opened(settings) as exchange:
-        if progress:
-            return await exporting.export(cluster, exchange, now=now(), progress=progress)
-        return await exporting.export(cluster, exchange, now=now())
+        return await exporting.export(cluster, exchange, now=now(), progress=progress, wait=PATIENCE)
 
 
 async def consolidate(cluster: Cluster, settings: SftpSettings) -> consolidating.Consolidated:
     async with SftpExchange.opened(settings) as exchange:
-        return await consolidating.consolidate(cluster, exchange, now=now(), wait=60)
+        return await consolidating.consolidate(cluster, exchange, now=now(), wait=PATIENCE)
 
 
 async def import_all(cluster: Cluster, settings: SftpSettings) -> importing.Imported:

@@ -18,7 +18,9 @@ from certferry.bulk.files import temporary_name
 from certferry.bulk.settings import Algorithms, SftpSettings
 from certferry.bulk.transport import SftpExchange
 from certferry.serve.lab_sftp import LabSftp, LabSftpFiles
+from held_ports import held_port
 from openssh import SSHD, needs_sshd, running_sshd
+from waiting import until
 
 PASSWORD = "correct horse battery"
 QUICK = (0.01, 0.02, 0.05)
@@ -242,39 +244,42 @@ async def test_a_client_key_that_cannot_be_read_is_named(tmp_path: Path) -> None
 
 
 async def test_an_unreachable_server_is_named(tmp_path: Path) -> None:
-    async with lab(tmp_path) as (_, settings):
-        pass
-    with pytest.raises(refusals.UnreachableError, match=f"{settings.host}:{settings.port}"):
-        await SftpExchange.connect(settings, backoff=QUICK)
+    (tmp_path / "known").touch()
+    with held_port() as port:
+        settings = SftpSettings("127.0.0.1", "u", "/", port=port, known_hosts=tmp_path / "known")
+        with pytest.raises(refusals.UnreachableError, match=f"127.0.0.1:{port}"):
+            await SftpExchange.connect(settings, backoff=QUICK)
     with pytest.raises(refusals.UnreachableError, match=r"host\.invalid"):
         await SftpExchange.connect(replace(settings, host="host.invalid"), backoff=QUICK)
 
 
 @asynccontextmanager
 async def stranger(tmp_path: Path, greeting: bytes) -> AsyncIterator[SftpSettings]:
-    """Listen like something that is no SSH server: say ``greeting``, then hear the client out."""
+    """Listen like something that is no SSH server: say ``greeting``, then hear every client out."""
     (tmp_path / "known").touch()
-    heard_out = asyncio.Event()
+    came = heard_out = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal came, heard_out
+        came += 1
         with suppress(ConnectionError):
             writer.write(greeting)
             await reader.read()
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
-        heard_out.set()
+        heard_out += 1
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        yield SftpSettings("127.0.0.1", "u", "/", port=port, known_hosts=tmp_path / "known", connect_timeout=0.5)
-        await heard_out.wait()
+        yield SftpSettings("127.0.0.1", "u", "/", port=port, known_hosts=tmp_path / "known")
+        await until(lambda: 0 < came == heard_out)
 
 
 async def test_a_server_that_never_greets_is_given_up(tmp_path: Path) -> None:
     async with stranger(tmp_path, b"") as settings:
         with pytest.raises(refusals.UnreachableError, match=r"within 0\.5 seconds"):
-            await SftpExchange.connect(settings, backoff=QUICK)
+            await SftpExchange.connect(replace(settings, connect_timeout=0.5), backoff=QUICK)
 
 
 async def test_a_server_of_another_protocol_is_named(tmp_path: Path) -> None:
@@ -473,8 +478,7 @@ async def test_a_server_that_stops_answering_is_a_lost_connection(tmp_path: Path
 
     async with lab(tmp_path, Stalled) as (_, settings):
         (tmp_path / "root" / "exchange" / "a").write_text("x")
-        patient = replace(settings, request_timeout=0.1)
-        exchange = await SftpExchange.connect(patient, backoff=QUICK)
+        exchange = await SftpExchange.connect(replace(settings, request_timeout=0.3), backoff=QUICK)
         with pytest.raises(refusals.ConnectionDroppedError, match="broke at: read a"):
             await exchange.read("a")
         gate.set()

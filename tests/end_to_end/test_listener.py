@@ -146,10 +146,11 @@ def test_no_way_to_end_leaks_a_descriptor_or_a_place(run: Run, paper: Paper) -> 
     greeted, others = (asks, says_goodbye), (closes, resets, leaves_in_the_handshake, speaks_http, waits)
 
     async def scenario() -> None:
-        async with tvs(paper, handshake_timeout=0.5) as server:
+        async with tvs(paper) as server:
             await asyncio.to_thread(list)  # a thread that stays
             before = descriptors()
             for way in (*greeted, *others) * 3:
+                server._listener._handshake_timeout = 0.2 if way is waits else PATIENCE
                 with connect(server.address) as peer:
                     await asyncio.to_thread(way, peer, paper)
             await until(lambda: server.connections.accepted == 3 * 7 and server.connections.open == 0)
