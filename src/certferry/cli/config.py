@@ -16,7 +16,7 @@ from certferry.cli.logs import LEVEL_VARIABLE
 from certferry.cli.options import CLUSTER_VARIABLE, ClusterOption, JsonOption, cluster_given, output
 from certferry.cli.output import Output
 from certferry.cli.passwords import SFTP_VARIABLE
-from certferry.cli.verification_options import print_remedies
+from certferry.cli.verification_options import print_checks, print_remedies
 from certferry.cluster.location import KEY_VARIABLE, ClusterLocation
 from certferry.cluster.server_address import PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE
 from certferry.readiness.checking import DEFAULT_WINDOW, check_host
@@ -97,5 +97,5 @@ def _counted(checks: Iterable[Check]) -> str:
 
 def _print(out: Output, shown: list[Check]) -> None:
     if shown:
-        out.table(("verdict", "check", "what", "evidence"), [(c.verdict, c.id, c.title, c.evidence) for c in shown])
+        print_checks(out, shown)
     print_remedies(out, shown)

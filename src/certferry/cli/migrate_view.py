@@ -136,7 +136,7 @@ def print_status(out: Output, status: Status) -> None:
     if failures:
         out.text("")
         rows = [(p.device, p.wave, p.code, p.reason) for p in failures[:FIRST_FAILURES]]
-        out.table(("failed", "wave", "code", "why"), rows)
+        out.table(("failed", "wave", "code", "why"), rows, sentences=True)
         for code in dict.fromkeys(phone.code for phone in failures):
             cause = find_cause(code)
             if cause:

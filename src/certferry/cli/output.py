@@ -12,8 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from certferry.cli.columns import lines_of
 from certferry.errors import Refusal
 
+MOST_DRAWN = 500
+"""Rows of a table that are fitted into a terminal; to draw thousands takes longer than to find them."""
 _PIPE_WIDTH = 10_000
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
 _VISIBLE = {number: f"\\u{number:04x}" for number in _CONTROLS if chr(number) not in "\n\t"}
@@ -67,16 +70,16 @@ class Output:
         if not self.as_json:
             self._stdout.print(Text(visible(text)))
 
-    def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Print a table for people on stdout; nothing with ``--json``."""
+    def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]], *, sentences: bool = False) -> None:
+        """Print a table for people on stdout; nothing with ``--json``. ``sentences``: in its last column."""
         if self.as_json:
             return
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for heading in headings:
-            table.add_column(heading, overflow="fold", no_wrap=not sys.stdout.isatty())
-        for row in rows:
-            table.add_row(*(Text(visible(str(cell))) for cell in row))
-        self._stdout.print(table)
+        cells = [[visible(str(cell)) for cell in row] for row in rows]
+        if sys.stdout.isatty() and len(cells) <= MOST_DRAWN:
+            self._stdout.print(_drawn(headings, cells))
+        else:
+            sys.stdout.writelines(f"{line}\n" for line in lines_of(headings, cells, sentences=sentences))
+            sys.stdout.flush()
 
     def say(self, text: str, style: str = "") -> None:
         """Tell the person running the command something, on stderr."""
@@ -104,6 +107,15 @@ def let_any_text_out() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _drawn(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _writes_utf8() -> bool:

@@ -95,7 +95,8 @@ def reset(
     done = sum(each.done for each in ended)
     told = [{"device": each.device, "outcome": each.word, "node": each.node} for each in ended]
     out.data({"ok": done == len(ended), "reset": done, "phones": told})
-    out.table(("device", "outcome", ""), [(each.device, each.word, each.sentence) for each in ended])
+    rows = [(each.device, each.word, each.sentence) for each in ended]
+    out.table(("device", "outcome", ""), rows, sentences=True)
     if done < len(ended):
         raise typer.Exit(ExitCode.PARTLY_DONE if done else ExitCode.FAILED)
 

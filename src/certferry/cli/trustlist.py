@@ -54,7 +54,8 @@ def verify(
         {"id": c.id, "title": c.title, "verdict": c.verdict, "evidence": c.evidence, "remedy": c.remedy} for c in checks
     ]
     out.data({"ok": ok, "checks": described})
-    out.table(("verdict", "check", "evidence"), [(c.verdict, c.title, c.evidence) for c in checks])
+    rows = [(check.verdict, check.title, check.evidence) for check in checks]
+    out.table(("verdict", "check", "evidence"), rows, sentences=True)
     for check in checks:
         if check.remedy:
             out.text(f"\n{check.verdict}: {check.title}\n  {check.remedy}")

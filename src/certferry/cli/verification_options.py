@@ -71,13 +71,18 @@ def print_result(out: Output, result: Verification, *, everything: bool = True) 
         return
     shown = [check for check in result.checks if everything or check.verdict != "pass"]
     if shown:
-        out.table(("verdict", "check", "what", "evidence"), [(c.verdict, c.id, c.title, c.evidence) for c in shown])
+        print_checks(out, shown)
     print_remedies(out, shown)
     out.text("")
-    out.table(
-        ("phone", "outcome", "step", "reason"), [(p.device, p.outcome, p.step, p.reason) for p in result.phones[:100]]
-    )
+    phones = [(p.device, p.outcome, p.step, p.reason) for p in result.phones[:100]]
+    out.table(("phone", "outcome", "step", "reason"), phones, sentences=True)
     out.text(f"\n{summary(result)}")
+
+
+def print_checks(out: Output, shown: Sequence[Check]) -> None:
+    """Print what was looked at and seen, a row for each check."""
+    rows = [(check.verdict, check.id, check.title, check.evidence) for check in shown]
+    out.table(("verdict", "check", "what", "evidence"), rows, sentences=True)
 
 
 def print_remedies(out: Output, shown: Sequence[Check]) -> None:
