@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache
+from hashlib import sha256
 
 import pytest
 
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.parameters import ROLLBACK, SECURITY_MODE, SIGNATURE_ALGORITHM, TVS_CACHE
-from certferry.cluster.trust_lists import CtlMissingError, CtlNeededError
+from certferry.cluster.trust_lists import CtlMissingError, CtlNeededError, CtlReplacedError
 from certferry.cluster.values import CallManagerGroup, Node, NodeRole, Phone, TrustChange
 from certferry.lab.keys import PooledKeys
 from certferry.trust.list_check import Check, check_list
@@ -288,6 +289,18 @@ def test_the_emptied_ctl_is_gone_once_it_is_deleted_and_stays_gone(make_cluster:
     assert cluster.trust_list("CTL") is None
     with pytest.raises(CtlMissingError):
         cluster.delete_ctl()
+
+
+def test_only_the_ctl_that_was_looked_at_is_deleted(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(nodes=1, secure=True)
+    cluster.set_parameter(SECURITY_MODE, "non-secure")
+    seen = sha256(cluster.deletable_ctl()).hexdigest()
+    cluster.regenerate(Purpose.CAPF)
+    with pytest.raises(CtlReplacedError):
+        cluster.delete_ctl(seen)
+    cluster.delete_ctl(sha256(cluster.deletable_ctl()).hexdigest())
+    with pytest.raises(CtlMissingError):
+        cluster.deletable_ctl()
 
 
 def test_the_ctl_of_a_cluster_in_mixed_mode_is_not_deleted(make_cluster: MakeCluster) -> None:

@@ -1,14 +1,13 @@
 """Phones reset by hand, in a terminal or by the API: each is told once, and nothing is left to be told later."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
+from answering_node import a_node
 from certferry.cluster.accounts import Role
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.hand_resets import HandReset, reset_by_hand
@@ -32,27 +31,6 @@ def cluster(make_cluster: MakeCluster) -> Cluster:
 @pytest.fixture
 def reset(cluster: Cluster) -> Callable[..., Ended]:
     return lambda *words: certferry("--cluster", cluster.location.text, "phone", "reset", *words)
-
-
-@contextmanager
-def a_node(cluster: Cluster, phones: Mapping[str, ResetOutcome | None]) -> Iterator[None]:
-    """A node at which ``phones`` are registered, each of which ends so (None: it never says)."""
-    over = threading.Event()
-
-    def serve() -> None:
-        with closing(Cluster.open(cluster.location.text)) as opened:
-            while not over.wait(0.02):
-                for request in opened.resets.take("pub", phones):
-                    if outcome := phones[request.device]:
-                        opened.resets.end(request.id, outcome)
-
-    serving = threading.Thread(target=serve)
-    serving.start()
-    try:
-        yield
-    finally:
-        over.set()
-        serving.join()
 
 
 def test_phones_that_answer_are_reset(cluster: Cluster, reset: Callable[..., Ended]) -> None:

@@ -13,9 +13,11 @@ from certferry.cluster.accounts import Role
 from certferry.cluster.list_status import ListStatus
 from certferry.cluster.migrations import PhoneState, State
 from certferry.cluster.parameters import PARAMETERS
+from certferry.cluster.resets import ResetOutcome
 from certferry.cluster.sightings import Step
 from certferry.cluster.signing_requests import RequestUnknownError
 from certferry.cluster.values import NodeRole, SecurityMode
+from certferry.cluster.web_jobs import JobState
 from certferry.trust.consequences import consequences
 from certferry.trust.purpose import BulkType, Purpose
 from certferry.trust.store_rules import HeldCertificate, decide
@@ -64,8 +66,10 @@ def made_up() -> Iterator[str]:
     yield from (f"parameter.{key}" for key in PARAMETERS)
     yield from (f"parameter-about.{key}" for key in PARAMETERS)
     yield from (f"verdict.{verdict}" for verdict in ("pass", "warn", "fail", "unknown"))
-    kinds = ("export", "consolidate", "plan", "import", "verify", "rehearse", "test", "migrate")
+    kinds = ("export", "consolidate", "plan", "import", "verify", "rehearse", "test", "migrate", "reset")
     yield from (f"job.{kind}" for kind in kinds)
+    yield from (f"reset-outcome.{outcome}" for outcome in ("in-doubt", *ResetOutcome))
+    yield from (f"reset-state.{state}" for state in JobState)
     yield from (f"list-status.{status.replace(' ', '-')}" for status in ListStatus)
     yield from (f"wave-state.{state}" for state in State)
     yield from (f"waves.now-{state}" for state in State)

@@ -117,6 +117,18 @@ def test_phones_are_found_by_what_is_written_of_them_and_by_group(
     assert found.total == len(devices)
 
 
+def test_phones_are_found_by_their_names_and_what_else_is_asked(cluster: Cluster) -> None:
+    named = [f"SEP{number:012}" for number in (1, 3, 9)]
+    for query, devices in (
+        (PhoneQuery(devices=named), named[:2]),
+        (PhoneQuery(group="Branch", devices=named), named[1:2]),
+        (PhoneQuery(devices=()), []),
+    ):
+        found = cluster.phone_search.find(query, ServedDigests("", frozenset()), Slice())
+        assert [line.phone.device for line in found.items] == devices
+        assert found.total == len(devices)
+
+
 def test_the_history_counts_steps_latest_first(cluster: Cluster) -> None:
     cluster.change_trust([], action="nothing")
     latest, before = cluster.find_history(Slice(0, 2)).items
