@@ -1,9 +1,11 @@
 """One phone over real sockets: it moves between clusters, and stays where it is when something is wrong."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import md5
 from pathlib import Path
 from typing import cast
@@ -16,7 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certferry.errors import MalformedError
+from certferry.fleet import tftp
 from certferry.fleet.device import Device
+from certferry.phone.events import Address
 from certferry.phone.flash import Flash
 from certferry.phone.limits import Limits
 from certferry.phone.outcome import Code, Step
@@ -28,11 +32,11 @@ from certferry.wire.phone_config import PhoneConfig
 from certferry.wire.signed_file import sign_file
 from certferry.wire.tftp import ErrorPacket
 from conftest import MakeCertificate, x509_name
+from held_ports import held_port
 from phone_clusters import WHEN, PaperCluster
 from phone_network import LiveCluster, live
 
 NAME = "SEP00AA11BB22CC"
-QUICK = Limits(fetch=30, tvs=1, register=5)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +90,21 @@ def lsc(
     return certificate, key
 
 
+@pytest.fixture
+def nobody() -> Iterator[Address]:
+    """Where nobody listens, over TCP."""
+    with held_port() as port:
+        yield "127.0.0.1", port
+
+
+@pytest.fixture
+def silent() -> Iterator[Address]:
+    """Where nobody answers, over UDP."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()
+
+
 async def test_a_phone_moves_between_non_secure_clusters(source: LiveCluster, destination: LiveCluster) -> None:
     device = Device(NAME, source.flash(NAME))
     outcome = await device.boot([destination.tftp.address])
@@ -125,7 +144,7 @@ async def test_a_secure_phone_moves_with_one_question_and_registers_with_its_lsc
 
 async def test_a_secure_phone_without_an_lsc_is_not_registered(source: LiveCluster, destination: LiveCluster) -> None:
     destination.add(NAME, secure=True)
-    device = Device(NAME, source.flash(NAME, secure=True), limits=QUICK)
+    device = Device(NAME, source.flash(NAME, secure=True))
     outcome = await device.boot([destination.tftp.address])
     assert (outcome.step, outcome.code) == (Step.REGISTRATION, Code.REGISTRATION_FAILED)
 
@@ -164,19 +183,21 @@ async def test_before_the_import_the_phone_stays_where_it_is(
     assert "Trust List Update Failed" in device.statuses
 
 
-async def test_the_next_tvs_is_asked_when_the_first_is_down(source: LiveCluster, destination: LiveCluster) -> None:
-    down = ("127.0.0.1", await unused_port())
-    device = Device(NAME, source.flash(NAME, tvs=[down, source.tvs.address]))
+async def test_the_next_tvs_is_asked_when_the_first_is_down(
+    source: LiveCluster, destination: LiveCluster, nobody: Address
+) -> None:
+    device = Device(NAME, source.flash(NAME, tvs=[nobody, source.tvs.address]))
     assert (await device.boot([destination.tftp.address])).ok
     assert device.tvs_requests == 2
 
 
-async def test_a_tvs_that_is_down_leaves_the_phone_where_it_is(source: LiveCluster, destination: LiveCluster) -> None:
-    down = ("127.0.0.1", await unused_port())
-    device = Device(NAME, source.flash(NAME, tvs=[down]))
+async def test_a_tvs_that_is_down_leaves_the_phone_where_it_is(
+    source: LiveCluster, destination: LiveCluster, nobody: Address
+) -> None:
+    device = Device(NAME, source.flash(NAME, tvs=[nobody]))
     outcome = await device.boot([destination.tftp.address])
     assert (outcome.step, outcome.code) == (Step.TVS, Code.TVS_UNREACHABLE)
-    assert device.flash == source.flash(NAME, tvs=[down])
+    assert device.flash == source.flash(NAME, tvs=[nobody])
 
 
 async def test_a_tvs_that_the_itl_does_not_name_is_not_asked(source: LiveCluster, destination: LiveCluster) -> None:
@@ -187,22 +208,27 @@ async def test_a_tvs_that_the_itl_does_not_name_is_not_asked(source: LiveCluster
 
 
 async def test_a_tvs_that_speaks_no_tls_is_told_apart(source: LiveCluster, destination: LiveCluster) -> None:
-    device = Device(NAME, source.flash(NAME, tvs=[destination.http.address]), limits=QUICK)
+    destination.http.read_timeout = 0.1  # it waits for the rest of what is no request of its own
+    device = Device(NAME, source.flash(NAME, tvs=[destination.http.address]))
     outcome = await device.boot([destination.tftp.address])
     assert (outcome.step, outcome.code) == (Step.TVS, Code.TVS_HANDSHAKE)
 
 
-async def test_a_machine_that_waits_too_long_is_told_so(source: LiveCluster) -> None:
+async def test_a_machine_that_waits_too_long_is_told_so(source: LiveCluster, silent: Address) -> None:
     device = Device(NAME, source.flash(NAME), limits=Limits(fetch=0.05))
-    outcome = await device.boot([("127.0.0.1", await unused_port())])
+    outcome = await device.boot([silent])
     assert (outcome.step, outcome.code) == (Step.CTL, Code.FILE_SERVER_FAILED)
     assert "in time" in outcome.reason
     assert "TFTP timeout" in device.statuses
 
 
 async def test_the_second_tftp_server_is_asked_when_the_first_is_busy(
-    papers: tuple[PaperCluster, PaperCluster], source: LiveCluster, destination: LiveCluster
+    papers: tuple[PaperCluster, PaperCluster],
+    source: LiveCluster,
+    destination: LiveCluster,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(tftp, "fetch", partial(tftp.fetch, timeout=30))  # asked once, not again while it is slow
     async with live(papers[1], serving_limit=0) as busy:
         busy.add(NAME)
         device = Device(NAME, source.flash(NAME))
@@ -212,10 +238,10 @@ async def test_the_second_tftp_server_is_asked_when_the_first_is_busy(
 
 @pytest.mark.slow
 async def test_the_second_tftp_server_is_asked_when_the_first_is_silent(
-    source: LiveCluster, destination: LiveCluster
+    source: LiveCluster, destination: LiveCluster, silent: Address
 ) -> None:
     device = Device(NAME, source.flash(NAME))
-    outcome = await device.boot([("127.0.0.1", await unused_port()), destination.tftp.address])
+    outcome = await device.boot([silent, destination.tftp.address])
     assert outcome.ok
 
 
@@ -232,8 +258,10 @@ async def test_a_phone_that_prefers_http_gets_its_files_over_it(source: LiveClus
     assert destination.tftp.counters.requests == 0
 
 
-async def test_a_phone_that_prefers_http_falls_back_to_tftp(source: LiveCluster, destination: LiveCluster) -> None:
-    device = Device(NAME, source.flash(NAME), http_port=await unused_port())
+async def test_a_phone_that_prefers_http_falls_back_to_tftp(
+    source: LiveCluster, destination: LiveCluster, nobody: Address
+) -> None:
+    device = Device(NAME, source.flash(NAME), http_port=nobody[1])
     assert (await device.boot([destination.tftp.address])).ok
     assert f"{NAME}.cnf.xml.sgn(TFTP)" in device.statuses
 
@@ -252,15 +280,6 @@ async def test_an_erased_phone_believes_the_destination_at_once(
 async def test_a_phone_with_a_broken_list_is_refused_before_it_boots() -> None:
     with pytest.raises(MalformedError):
         Device(NAME, Flash(itl=b"broken"))
-
-
-async def unused_port() -> int:
-    """A port on which nothing listens, over TCP or UDP."""
-    server = await asyncio.start_server(lambda _, __: None, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port
 
 
 # Encrypted configurations

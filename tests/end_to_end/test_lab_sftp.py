@@ -10,6 +10,7 @@ from typing import Any
 import asyncssh
 import pytest
 
+from certferry.lab.loopback import free_network
 from certferry.serve.lab_sftp import LabSftp
 
 PASSWORD = "open sesame"
@@ -140,7 +141,7 @@ async def test_dropped_sessions_end_and_new_ones_are_welcome(server: LabSftp) ->
 
 
 async def test_a_closed_server_takes_no_connection(tmp_path: Path) -> None:
-    server = LabSftp(tmp_path, "ferry", PASSWORD)
+    server = LabSftp(tmp_path, "ferry", PASSWORD, host=str(free_network()[1]))  # where nobody else gets the port
     await server.start()
     await server.close()
     await server.close()
