@@ -10,6 +10,7 @@ from certferry.dhcp.scope import Scope, subnet_of
 from certferry.dhcp.snippets import DEFINITION, Server, snippet
 from command_line import COMMAND, Ended
 from dhcp_network import SUBNET, Host, Network, dhcp_network
+from dhcp_offers import PATIENCE, listening_until
 from dhcp_programs import program
 
 ONE, TWO = IPv4Address("192.0.2.11"), IPv4Address("192.0.2.12")
@@ -37,8 +38,9 @@ def phone(network: Network) -> Host:
     return network.host()
 
 
-def check(host: Host, *more: str, seconds: str = "1") -> Ended:
-    return host.certferry("dhcp", "check", "--interface", "eth0", "--seconds", seconds, "--json", *more)
+def check(host: Host, *more: str, seconds: str = PATIENCE, servers: int = 1) -> Ended:
+    with listening_until(servers):
+        return host.certferry("dhcp", "check", "--interface", "eth0", "--seconds", seconds, "--json", *more)
 
 
 def found(ended: Ended) -> dict[str, str]:
@@ -61,7 +63,7 @@ def test_what_dnsmasq_offers_after_its_snippet_is_what_was_expected(server: Host
 def test_what_isc_dhcpd_offers_after_its_snippet_is_what_was_expected(server: Host, phone: Host) -> None:
     scope = Scope(subnet_of(SUBNET), (IPv4Address("198.51.100.30"), IPv4Address("198.51.100.39")))
     server.isc(snippet(Server.ISC, scope, (ONE, TWO)).change)
-    done = check(phone, "--expect", "192.0.2.11,192.0.2.12", seconds="3")
+    done = check(phone, "--expect", "192.0.2.11,192.0.2.12")
     assert done.code == 0, done
     assert done.json["offers"][0]["option_150_bytes"] == BOTH_HEX
 
@@ -112,7 +114,7 @@ def test_other_servers_than_expected_end_with_4(server: Host, phone: Host) -> No
 def test_two_servers_that_agree_are_both_named(network: Network, server: Host, phone: Host) -> None:
     server.dnsmasq("--dhcp-option=150,192.0.2.11")
     network.host("198.51.100.3/24").fake(server="198.51.100.3", **{"150": ONE.packed.hex()})
-    done = check(phone, "--expect", "192.0.2.11")
+    done = check(phone, "--expect", "192.0.2.11", servers=2)
     assert done.code == 0
     assert {offer["server"] for offer in done.json["offers"]} == {SERVER, "198.51.100.3"}
     assert found(done) == {"several-servers": "warn", "expected": "pass"}
@@ -122,11 +124,11 @@ def test_two_real_servers_that_contradict_each_other_are_told(network: Network, 
     server.dnsmasq("--dhcp-option=150,192.0.2.11")
     options = [{"code": 150, "csv-format": False, "data": TWO.packed.hex()}]
     network.host("198.51.100.3/24").kea({"option-data": options})
-    done = check(phone, "--expect", "192.0.2.11")
+    done = check(phone, "--expect", "192.0.2.11", servers=2)
     assert done.code == 4
     assert found(done) == {"contradiction": "fail", "expected": "fail"}
     assert done.json["phone_uses"] is None
-    assert check(phone).code == 1
+    assert check(phone, servers=2).code == 1
 
 
 def test_a_malformed_option_150_is_told_with_what_phones_do_then(server: Host, phone: Host) -> None:
@@ -159,7 +161,8 @@ def test_hostile_answers_are_passed_over(server: Host, phone: Host) -> None:
 
 def test_people_read_a_table_and_what_to_do(server: Host, phone: Host) -> None:
     server.fake(server=SERVER, siaddr="192.0.2.13")
-    done = phone.certferry("dhcp", "check", "--interface", "eth0", "--seconds", "1")
+    with listening_until(1):
+        done = phone.certferry("dhcp", "check", "--interface", "eth0", "--seconds", PATIENCE)
     assert done.code == 0
     assert "192.0.2.13" in done.stdout
     assert "sends no option 150: phones fall back on 192.0.2.13 from siaddr" in done.stdout
