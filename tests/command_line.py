@@ -66,7 +66,7 @@ def certferry(*arguments: object) -> Ended:
 def certferry_process(*arguments: object, env: dict[str, str] | None = None, **options: Any) -> Ended:
     """Run a command as a process."""
     words = [*COMMAND, *map(str, arguments)]
-    settings: dict[str, Any] = {"stdin": subprocess.DEVNULL, "timeout": 60, "encoding": "utf-8"} | options
+    settings: dict[str, Any] = {"stdin": subprocess.DEVNULL, "timeout": 300, "encoding": "utf-8"} | options
     done = subprocess.run(words, capture_output=True, check=False, env={**os.environ, **(env or {})}, **settings)
     return Ended(done.returncode, done.stdout, done.stderr)
 
@@ -99,7 +99,7 @@ def loopback_cluster(
     return Cluster.create(place, ClusterSpec(name, release, nodes, **spec), keys=keys)
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 90) -> None:
     """Wait for what another process brings about and tells nobody."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -117,7 +117,7 @@ class Background:
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine there to its end."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(300)
 
     @contextmanager
     def entered(self, manager: Any) -> Iterator[Any]:

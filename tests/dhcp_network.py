@@ -41,7 +41,7 @@ class Host:
 
     def run(self, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a program to its end."""
-        settings: dict[str, Any] = {"stdin": subprocess.DEVNULL, "timeout": 60, "encoding": "utf-8"} | options
+        settings: dict[str, Any] = {"stdin": subprocess.DEVNULL, "timeout": 300, "encoding": "utf-8"} | options
         return subprocess.run(self._here(*words), capture_output=True, check=False, env=_environment(), **settings)
 
     def certferry(self, *arguments: object) -> Ended:

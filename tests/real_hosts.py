@@ -65,7 +65,7 @@ class Machine:
             assert text in told or process.poll() is None, f"{self.name}: {told}"
             return text in told
 
-        wait_until(said, 60)
+        wait_until(said, 120)
 
     def cable(self, *, plugged: bool) -> None:
         """Pull the network cable, or put it back."""
@@ -259,7 +259,7 @@ class PhoneHost:
     def switch_off(self) -> None:
         for process in self.machine.processes:
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            process.wait(90)
         self.machine.processes.clear()
 
     def power_cut(self) -> None:
@@ -344,7 +344,7 @@ def events(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
 
-def soon(holds: Callable[[], bool], seconds: float = 60, instead: Callable[[], object] = lambda: "") -> None:
+def soon(holds: Callable[[], bool], seconds: float = 120, instead: Callable[[], object] = lambda: "") -> None:
     """Wait for what other hosts bring about; ``instead`` tells what is there when it does not come."""
     try:
         wait_until(holds, seconds)

@@ -6,7 +6,6 @@ Every step is a command on the host where an administrator would type it.
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -249,7 +248,7 @@ class Site:
     def plan(self, *options: object, phones: Iterable[str] = ()) -> str:
         """Plan the migration of these phones, else of all; returns its id."""
         chosen = [word for device in phones for word in ("--device", device)] or ["--all"]
-        usual = [*chosen, "--canary", 2, "--pace", 100, "--between", 0, "--patience", 60]
+        usual = [*chosen, "--canary", 2, "--pace", 100, "--between", 0, "--patience", 120]
         ended = self.source.publisher.host.certferry("migrate", "plan", *self.ends, *usual, *options, "--json")
         assert ended.code == 0, ended
         return str(ended.json["migration"])
@@ -260,7 +259,11 @@ class Site:
 
     def begin(self, machine: Machine, *words: object) -> "subprocess.Popen[str]":
         """Start a command as a process on a host."""
-        command = machine.host._here(sys.executable, *COMMAND[1:], *words)
+        return self.begin_program(machine, *COMMAND, *words)
+
+    def begin_program(self, machine: Machine, *words: object) -> "subprocess.Popen[str]":
+        """Start any program on a host."""
+        command = machine.host._here(*words)
         pipe = subprocess.PIPE
         self.begun.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True))
         return self.begun[-1]
@@ -276,7 +279,7 @@ class Site:
     def verify(self, *options: object) -> Ended:
         """Verify with two phones, on the source's publisher."""
         phones = [word for host in self.phones for word in ("--device", host.devices[0])]
-        words = ["verify", *self.ends, *phones, "--timeout", 1, *options, "--json"]
+        words = ["verify", *self.ends, *phones, *options, "--json"]
         return self.source.publisher.host.certferry(*words)
 
     def diagnose(self, told: str) -> set[str]:
@@ -318,7 +321,7 @@ class Site:
         self.when_all_at(self.source.members[0])
 
 
-def finished(process: "subprocess.Popen[str]", seconds: float = 120) -> Ended:
+def finished(process: "subprocess.Popen[str]", seconds: float = 300) -> Ended:
     """Wait for a process."""
     process.wait(seconds)
     assert process.stdout is not None

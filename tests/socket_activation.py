@@ -56,7 +56,7 @@ def service_manager() -> Iterator["ServiceManager"]:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="certferry-notify-")))
         ear = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         ear.bind(str(folder / "notify"))
-        ear.settimeout(30)
+        ear.settimeout(90)
         yield ServiceManager(folder / "notify", ear)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-PATIENCE = 30
+PATIENCE = 90
 
 
 async def until(holds: Callable[[], object], seconds: float = PATIENCE) -> None:

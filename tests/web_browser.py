@@ -41,7 +41,8 @@ PICTURES = os.environ.get("CERTFERRY_PICTURES")
 """A folder: set, the tests leave a picture of each step there (``tools/take_pictures.py``)."""
 HIGHEST_PICTURE = 1700
 # What is awaited comes when the machine gets to it; five seconds are too few for one that does much else.
-playwright.expect.set_options(timeout=90_000)
+PATIENCE = 90_000
+playwright.expect.set_options(timeout=PATIENCE)
 LAPTOP = playwright.ViewportSize(width=1280, height=800)
 
 
@@ -136,6 +137,7 @@ class Desk:
         context = await self._browser.new_context(
             ignore_https_errors=True, locale=locale, viewport=LAPTOP, java_script_enabled=scripts
         )
+        context.set_default_timeout(PATIENCE)
         page = await context.new_page()
         opened = Window(page, publisher, Words(language))
         page.on("console", lambda message: _note_error(opened, message))
@@ -166,7 +168,7 @@ async def at_a_desk() -> AsyncIterator[Desk]:
     """Start the browser."""
     async with AsyncExitStack() as stack:
         driver = await stack.enter_async_context(playwright.async_playwright())
-        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE)
         stack.push_async_callback(browser.close)
         desk = Desk(browser)
         yield desk

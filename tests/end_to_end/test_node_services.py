@@ -37,7 +37,7 @@ from conftest import MakeCertificate, MakeCluster
 
 DEVICE, OTHER = "SEP001122334455", "SEP001122334466"
 PUB, SUB = "source-pub", "source-sub1"
-PATIENCE = 20
+PATIENCE = 60
 EVERYTHING = frozenset({NodeRole.TFTP, NodeRole.TVS, NodeRole.CALLMANAGER})
 Make = Callable[..., Cluster]
 

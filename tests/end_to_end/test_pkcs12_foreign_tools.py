@@ -22,7 +22,7 @@ Tool = Callable[..., str]
 def run(*command: str | Path, directory: Path) -> str:
     words = [str(part) for part in command]
     utf8 = {"LC_ALL": "C.UTF-8"}
-    done = subprocess.run(words, check=False, cwd=directory, capture_output=True, timeout=60, env=utf8)
+    done = subprocess.run(words, check=False, cwd=directory, capture_output=True, timeout=300, env=utf8)
     output = (done.stdout + done.stderr).decode("utf-8", "replace")
     assert done.returncode == 0, output
     return output

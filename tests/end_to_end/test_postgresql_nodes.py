@@ -27,7 +27,7 @@ from conftest import MakeCertificate
 from postgres import Postgres, running_postgres
 
 PUB, SUB = "source-pub", "source-sub1"
-PATIENCE = 30
+PATIENCE = 60
 
 
 @pytest.fixture(scope="module")

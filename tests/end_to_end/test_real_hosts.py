@@ -4,9 +4,11 @@ The tests share one site (``conftest.TOGETHER`` keeps them on one worker; on two
 """
 
 import signal
-import time
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -201,10 +203,10 @@ def waiting(administrator: "psycopg.Connection[tuple[object, ...]]") -> bool:
 def test_a_database_that_restarts_stops_no_phone_and_the_migration_goes_on(secure: Site) -> None:
     source, database = secure.source, secure.source.database
     secure.point_to(secure.destination)
-    migration = secure.plan("--canary", 0, "--wave-size", 100, "--pace", 8)
+    migration = secure.plan("--canary", 0, "--wave-size", 100, "--pace", 3)
     start = ["migrate", "start", migration, *secure.ends, "--option150-confirmed", "--json"]
     runner = secure.begin(source.publisher, *start)
-    soon(lambda: secure.count_at(*secure.destination.nodes) >= 4)
+    soon(lambda: secure.count_at(*secure.destination.nodes) >= 2)
     database.machine.lose_power()
 
     shown = source.run("cluster", "show")
@@ -228,16 +230,36 @@ def test_a_database_that_restarts_stops_no_phone_and_the_migration_goes_on(secur
     soon(source.serve_the_latest)
 
 
+STOPS_IN_MID_UPLOAD = """
+import os, signal, sys
+from certferry.bulk.transport import SftpExchange
+upload, done = SftpExchange._upload, []
+async def stopping(self, name, data):
+    await upload(self, name, data)
+    done.append(name)
+    if len(done) == 2:
+        os.kill(os.getpid(), signal.SIGSTOP)
+SftpExchange._upload = stopping
+from certferry.cli.main import run
+run(sys.argv[1:])
+"""
+
+
+def has_stopped(process: "subprocess.Popen[str]") -> bool:
+    """Whether a process stopped itself."""
+    assert process.poll() is None, finished(process)
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def test_an_sftp_host_gone_in_mid_upload_leaves_nothing_broken_and_the_next_export_ends_right(secure: Site) -> None:
     destination, sftp = secure.destination, secure.sftp
     destination.ask(lambda cluster: cluster.set_setting("sftp.connect-timeout", "2"))  # a host that is gone is silent
     destination.did("cert", "regenerate", "tomcat", "--node", destination.publisher.name, "--yes")
     old = {file.name for file in sftp.directory.iterdir()}
     command = ["bulk", "export", "all", "--cluster", destination.place(destination.publisher), "--json"]
-    exporting = secure.begin(destination.publisher, *command)
-    while exporting.poll() is None and len({file.name for file in sftp.directory.iterdir()} - old) < 2:
-        time.sleep(0.001)
-    exporting.send_signal(signal.SIGSTOP)  # until the host is gone
+    exporting = secure.begin_program(destination.publisher, sys.executable, "-c", STOPS_IN_MID_UPLOAD, *command)
+    soon(lambda: has_stopped(exporting))
+    assert {file.name for file in sftp.directory.iterdir()} > old
     sftp.machine.lose_power()
     exporting.send_signal(signal.SIGCONT)
     broken = finished(exporting)

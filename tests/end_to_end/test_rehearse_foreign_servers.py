@@ -176,7 +176,7 @@ def test_the_command_line_ends_with_0_4_and_5(both: Both, tmp_path: Path) -> Non
         places = ["--source", source.address, "--destination", destination.address]
         ended = run(
             [sys.executable, "-m", "certferry", noun, *places, "--json", *more],
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         return ended.returncode, json.loads(ended.stdout)
 
@@ -209,7 +209,7 @@ def test_phones_of_a_csv_are_rehearsed_and_each_decision_is_told(both: Both, tmp
     places = ["--source", source.address, "--destination", destination.address]
     ended = run(
         [sys.executable, "-m", "certferry", "rehearse", *places, "--devices", str(csv), "--explain"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert f"{DEVICE}: would-migrate" in ended.stdout
@@ -221,7 +221,7 @@ def test_phones_of_a_csv_are_rehearsed_and_each_decision_is_told(both: Both, tmp
 def test_what_is_no_address_is_wrong_usage() -> None:
     ended = run(
         [sys.executable, "-m", "certferry", "verify", "--source", "a:b", "--destination", "c"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert ended.returncode == 2
     assert "migrate.endpoint-invalid" in ended.stderr

@@ -22,7 +22,7 @@ from conftest import MakeCluster
 from waiting import until
 
 DEVICE, PUB, SUB = "SEP001122334455", "source-pub", "source-sub1"
-PATIENCE = 20
+PATIENCE = 60
 ROLES = frozenset({NodeRole.TFTP, NodeRole.TVS, NodeRole.CALLMANAGER})
 FIRST_ROLES = ROLES | {NodeRole.PUBLISHER, NodeRole.CAPF}
 TCP = [Service.TVS, Service.HTTP, Service.SIP]

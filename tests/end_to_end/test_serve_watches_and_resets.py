@@ -186,10 +186,11 @@ async def test_a_reset_asked_by_another_process_twice_reaches_the_phone_once(fol
             await until(lambda: Step.RESET in cluster.sightings.of([PHONE]).get(PHONE, {}))
 
 
+@pytest.mark.slow
 async def test_phones_are_reset_by_hand_from_the_command_line(folder: Path, cluster: Cluster) -> None:
     with serving(folder):
         async with registered(cluster) as phone:
-            words = ["phone", "reset", PHONE, SECURE, "--wait", "2", "--json", "--cluster", folder]
+            words = ["phone", "reset", PHONE, SECURE, "--wait", "10", "--json", "--cluster", folder]
             ended = await asyncio.to_thread(certferry_process, *words)
             assert len(phone.told) == 1
     assert (ended.code, ended.json["reset"]) == (5, 1)
@@ -351,8 +352,10 @@ async def test_totals_outlive_a_worker_that_is_killed(folder: Path, cluster: Clu
                 pass
         registered_at = ("source-pub", "sip", "registered")
         await until(lambda: cluster.counters.totals().get(registered_at) == 10)
-        for worker in workers_of(process):
+        killed = set(workers_of(process))
+        for worker in killed:
             os.kill(worker, signal.SIGKILL)
+        await until(lambda: killed.isdisjoint(workers_of(process)))
         async with asyncio.timeout(PATIENCE):
             while True:
                 try:

@@ -51,7 +51,7 @@ class Web:
         certificate = self.cluster.identity(Purpose.TOMCAT).certificate
         context = ssl.create_default_context(cadata=certificate.pem)
         transport = Pinned(self.cluster.publisher.name, context)
-        return httpx.Client(transport=transport, base_url=f"{self.ready['url']}api/v1/", timeout=30)
+        return httpx.Client(transport=transport, base_url=f"{self.ready['url']}api/v1/", timeout=120)
 
     @contextmanager
     def logged_in(self, name: str = "ann") -> Iterator[httpx.Client]:
@@ -160,7 +160,7 @@ def test_a_regenerated_tomcat_certificate_is_taken_at_the_next_start(tmp_path: P
             with site.client() as client:
                 assert client.get("openapi.json").status_code == 200
             site.process.terminate()
-            assert site.process.wait(20) == 0
+            assert site.process.wait(60) == 0
 
 
 def test_the_first_start_tells_how_to_add_a_user_and_makes_up_none(tmp_path: Path, key_pool: PooledKeys) -> None:
@@ -168,7 +168,7 @@ def test_the_first_start_tells_how_to_add_a_user_and_makes_up_none(tmp_path: Pat
     with running(cluster, "--insecure-http") as site:
         assert site.ready["url"].startswith("http://127.0.0.1:")
         site.process.send_signal(signal.SIGINT)
-        _, told = site.process.communicate(timeout=20)
+        _, told = site.process.communicate(timeout=60)
     assert site.process.returncode == 130
     assert "certferry web user add NAME --role operator" in told
     assert cluster.accounts.users() == ()
@@ -248,7 +248,7 @@ def test_the_server_is_not_stopped_in_the_middle_of_a_job(
         with other.logged_in() as ann:
             assert ann.post("bulk/export", json={}).status_code == 202
         other.process.terminate()
-        assert other.process.wait(30) == 0
+        assert other.process.wait(60) == 0
     with web.logged_in() as ann:
         listed = ann.get("bulk/files").json()
     assert all(file["signed"] for file in listed["files"] if file["cluster"] == "source")

@@ -148,8 +148,8 @@ async def verify(window: Window) -> None:
     await playwright.expect(page.get_by_text(say("verification.ok"))).to_be_visible(timeout=90_000)
     await window.picture("verification")
     await window.go("menu.migration", "menu.console")
-    assert await page.locator("ol.steps > li.next").count() == 0
     await playwright.expect(page.locator("ol.steps > li.by-hand").first).to_be_visible()
+    assert await page.locator("ol.steps > li.next").count() == 0
     await window.picture("console")
 
 
@@ -317,6 +317,7 @@ async def test_the_exchange_is_run_with_the_keyboard_alone(one: One) -> None:
     await playwright.expect(page.get_by_role("dialog")).to_have_count(0)
     assert await focused(window) == say("bulk.export")
     await page.keyboard.press("Space")
+    await playwright.expect(page.get_by_role("dialog")).to_be_visible()
     await page.keyboard.type("TFTP")
     await page.keyboard.press("Tab")
     assert await focused(window) == say("bulk.do-export")

@@ -48,7 +48,7 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 async def is_ended(reader: asyncio.StreamReader) -> bytes:
     """Wait for the server to end the connection; return what it said before."""
     said = b""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         try:
             while got := await reader.read(65536):
                 said += got
@@ -99,10 +99,11 @@ async def test_a_body_that_does_not_come_is_not_waited_for(port: int, monkeypatc
 async def test_a_second_request_is_not_waited_for_longer_than_the_first(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patient(monkeypatch, head=SHORT)
     async with connected(port) as (reader, writer):
-        writer.write(WHOLE)
-        assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200")
+        for seconds in (LONG, SHORT):  # for the request after the next: the next one comes in time on any machine
+            patient(monkeypatch, head=seconds)
+            writer.write(WHOLE)
+            assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200")
         writer.write(BEGUN)
         assert await is_ended(reader) == b""
 
@@ -121,7 +122,7 @@ async def test_who_takes_no_answer_is_let_go(port: int, monkeypatch: pytest.Monk
     async with connected(port) as (reader, writer):
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(b"GET /static/certferry.css HTTP/1.1\r\nHost: pub\r\n\r\n" * 2000)  # more than buffers hold
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await drip(writer, b"G")  # until the connection is gone
 
 

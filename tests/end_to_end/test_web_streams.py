@@ -39,7 +39,7 @@ async def job(site: Site, at: str) -> AsyncIterator[str]:
     gate = threading.Event()
 
     async def lasting(_progress: Progress) -> Mapping[str, Any]:
-        await asyncio.to_thread(gate.wait, 60)
+        await asyncio.to_thread(gate.wait, 300)
         return {}
 
     job = await site.app.state.jobs.start("verification", site.cluster.name, "ann", lasting, writes=False)
@@ -52,7 +52,7 @@ async def test_a_user_follows_so_much_and_no_more(
 ) -> None:
     monkeypatch.setattr(shared, "MOST_STREAMS", 3)
     events, first, second = f"{at}jobs/{job}/events", site.token(Role.READ_ONLY), site.token()
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         async with AsyncExitStack() as held:
             for token in (first, second, first):
                 asking = client.stream("GET", events, headers={"authorization": f"Bearer {token}"})
@@ -60,7 +60,7 @@ async def test_a_user_follows_so_much_and_no_more(
             refused = await client.get(events, headers={"authorization": f"Bearer {first}"})
             assert (refused.status_code, error_of(refused)["code"]) == (429, "web.too-many-streams")
             assert (await client.get(f"{at}jobs", headers={"authorization": f"Bearer {first}"})).status_code == 200
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while site.context.streams:  # noqa: ASYNC110 -- nobody tells when the last is noticed to be gone
                 await asyncio.sleep(0.01)
         async with client.stream("GET", events, headers={"authorization": f"Bearer {first}"}) as again:

@@ -45,7 +45,7 @@ async def ended(site: Site) -> None:
 async def test_phones_move_by_the_pages_and_come_back(site: Site, lab: WaveLab) -> None:
     async with reading(site) as ann:
         form = await ann.open(NEW)
-        plan = await ann.send(form, NEW, canary="2", wave_size="2", pace="50", between="0", patience="30")
+        plan = await ann.send(form, NEW, canary="2", wave_size="2", pace="50", between="0", patience="300")
         lab.point_to(lab.destination)
         await asyncio.gather(*(ann.post(plan, f"{plan.path}/start", option150="1") for _ in range(2)))
         await ended(site)

@@ -60,7 +60,7 @@ async def test_option_150_is_set_and_put_back(
     site.context.kea = Kea(kea_channel(str(kea.socket)), UndoRecord(kea.state))
     before = kea.config()
     async with reading(site) as ann:
-        plan = await ann.send(await ann.open(NEW), NEW, patience="30")
+        plan = await ann.send(await ann.open(NEW), NEW, patience="300")
         registers(destination)
         await start(site, ann, plan.path)
         assert [str(each) for each in kea.option() or ()] == [node.address for node in destination.tftp_nodes()[:2]]
