@@ -14,6 +14,7 @@ from certferry.bulk.settings import SftpSettings
 from certferry.cluster.accounts import Role
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.migrations import Event, Migration, MigrationPhone, PhoneState, Progress, State, lease_of
+from certferry.cluster.parameters import SECURITY_MODE
 from certferry.cluster.sightings import Sighting, Step
 from certferry.cluster.values import Node, Phone
 from certferry.dhcp.kea import Kea
@@ -60,7 +61,8 @@ async def full_site(make_cluster: MakeCluster, folder: Path) -> AsyncIterator[Fu
     try:
         async with serving(source, destination) as here, serving(destination, source) as there:
             here.context.kea = Kea(KeaDouble(), UndoRecord(folder / "undo.json"))
-            jobs = await _exchanged(here, there)
+            jobs = [*await _exchanged(here, there), await _reset(here)]
+            source.set_parameter(SECURITY_MODE, "non-secure")
             yield Full(here, [*_pages(source), *jobs, *_migrations(here)])
     finally:
         await ssh.close()
@@ -93,6 +95,12 @@ async def _exchanged(here: Publisher, there: Publisher) -> list[str]:
     return [*jobs, f"/security/bulk/undo/{undo}", *(f"/migration/jobs/{job['id']}" for job in looks)]
 
 
+async def _reset(here: Publisher) -> str:
+    """Ask phones to reset that nobody tells; return the page of what became of it."""
+    job = await _job(here, "phones/reset?wait=0", devices=DEVICES)
+    return f"/show/phones/resets/{job['id']}"
+
+
 async def _job(publisher: Publisher, path: str, **wanted: Any) -> Any:
     token, text = make_token("tests", Role.OPERATOR, "ann", datetime.now(UTC), timedelta(hours=1))
     publisher.cluster.accounts.put_token(token)
@@ -109,13 +117,15 @@ def _pages(cluster: Cluster) -> list[str]:
     entry = next(each for each in cluster.trust_entries() if each.origin)
     csr = "/security/certificate/csr"
     return [
-        "/show/cluster", "/show/phones", "/show/audit", "/security/certificates", "/security/certificates?expiry=90",
+        "/show/cluster", "/show/phones", "/show/phones/reset?found=1", "/show/phones/resets", "/show/audit",
+        "/security/certificates", "/security/certificates?expiry=90",
         f"/security/certificates/own/TVS/{tvs.certificate.sha256}",
         f"/security/certificates/trust/{entry.store.value}/{entry.certificate.sha256}",
         f"/security/certificates/trust/{entry.store.value}/{entry.certificate.sha256}/delete",
         f"/security/certificate/regenerate/TVS/{tvs.node}", csr, "/security/certificate/upload",
         "/security/bulk", "/security/bulk/export", "/security/bulk/history", "/security/trust-lists",
-        "/security/trust-lists/CTL/cluster", f"/security/trust-lists/ITL/{cluster.publisher.name}",
+        "/security/trust-lists/CTL/cluster", "/security/trust-lists/CTL/cluster/delete",
+        f"/security/trust-lists/ITL/{cluster.publisher.name}",
         "/settings/parameters", "/settings/users", "/settings/users/bob/delete", "/settings/tokens",
         "/migration", WAVES, f"{WAVES}/new", "/nowhere",
     ]  # fmt: skip
