@@ -13,8 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from prometheus_client.parser import text_string_to_metric_families
 
 from certferry.bulk.settings import SftpSettings
+from certferry.cluster.accounts import Role
 from certferry.trust.purpose import Purpose, Store
+from certferry.web.context import WebContext
 from certferry.web.refusals import status_of
+from certferry.web.security import session_cookie
 from certferry.wire.certificate import Certificate
 from certferry.wire.trust_list import TrustList
 from conftest import CLUSTER_BORN, MakeCertificate, MakeCluster, x509_name
@@ -370,3 +373,67 @@ def test_the_description_is_complete(site: Site) -> None:
             assert "4XX" in operation["responses"]
     assert "HTTPValidationError" not in json.dumps(description)
     assert Store.PHONE_SAST_TRUST.value in json.dumps(description)
+
+
+# --- users
+
+
+async def test_users_are_added_changed_and_removed_as_on_their_page(site: Site, ann: httpx.AsyncClient) -> None:
+    wanted = {"password": "a-long-password", "role": "operator"}
+    made = await ann.put(f"{V1}/users/cleo", json=wanted)
+    assert (made.status_code, made.json()["name"], made.json()["role"]) == (200, "cleo", "operator")
+    assert "password" not in made.text
+    assert site.context.passwords.holds("cleo", "a-long-password")
+    assert [(each["name"], each["role"]) for each in await got(ann, "users")] == [
+        ("ann", "operator"), ("bob", "read-only"), ("cleo", "operator"),
+    ]  # fmt: skip
+    assert (await ann.delete(f"{V1}/users/cleo")).status_code == 204
+    await refused(await ann.delete(f"{V1}/users/cleo"), 404, "web.user-unknown")
+    assert [json.loads(line)["action"] for line in site.cluster.audit_lines()][-2:] == ["put-user", "remove-user"]
+
+
+async def test_a_user_whose_name_has_a_slash_is_one_like_others(site: Site, ann: httpx.AsyncClient) -> None:
+    assert (await ann.put(f"{V1}/users/voice%2Fcleo", json={"password": "a-long-password"})).status_code == 200
+    assert site.cluster.accounts.user("voice/cleo").role is Role.READ_ONLY
+    assert (await ann.delete(f"{V1}/users/voice%2Fcleo")).status_code == 204
+
+
+async def test_the_last_operator_stays_one(site: Site, ann: httpx.AsyncClient) -> None:
+    await refused(await ann.delete(f"{V1}/users/ann"), 409, "web.last-operator")
+    wanted = {"password": "a-long-password", "role": "read-only"}
+    await refused(await ann.put(f"{V1}/users/ann", json=wanted), 409, "web.last-operator")
+    assert site.cluster.accounts.user("ann").role is Role.OPERATOR
+    assert not site.context.passwords.holds("ann", "a-long-password")
+
+
+async def test_who_may_only_look_sees_users_and_changes_none(site: Site) -> None:
+    async with site.logged_in("bob") as bob:
+        assert len(await got(bob, "users")) == 2
+        await refused(await bob.put(f"{V1}/users/bob", json={"password": "a-long-password"}), 403, "web.read-only")
+        await refused(await bob.delete(f"{V1}/users/ann"), 403, "web.read-only")
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "code"),
+    [("cleo", "short", "web.password-weak"), ("x" * 65, "a-long-password", "web.user-name")],
+)
+async def test_a_user_that_cannot_be_is_refused(ann: httpx.AsyncClient, name: str, password: str, code: str) -> None:
+    await refused(await ann.put(f"{V1}/users/{name}", json={"password": password}), 400, code)
+
+
+# --- the description
+
+
+async def test_the_description_says_how_to_log_in(site: Site, ann: httpx.AsyncClient) -> None:
+    description = await got(ann, "openapi.json")
+    token, session = (description["components"]["securitySchemes"][name] for name in ("token", "session"))
+    assert (token["type"], token["scheme"]) == ("http", "bearer")
+    assert (session["in"], session["name"]) == ("cookie", session_cookie(WebContext(site.cluster)))
+    either: list[dict[str, list[str]]] = [{"token": []}, {"session": []}]
+    without = [
+        f"{method} {path}"
+        for path, methods in description["paths"].items()
+        for method, operation in methods.items()
+        if operation.get("security") != either
+    ]
+    assert without == [f"post {V1}/session"]

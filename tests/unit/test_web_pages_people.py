@@ -2,7 +2,7 @@
 
 import pytest
 
-from certferry.cluster.accounts import Role
+from certferry.cluster.accounts import LastOperatorError, Role
 from certferry.web.pages.login import own_path
 from certferry.web.sessions import IDLE
 from conftest import MakeCluster
@@ -187,6 +187,26 @@ async def test_a_user_is_removed_after_a_question_but_not_the_last_operator(site
         assert "last operator" in (await reader.open("/settings/users/ann/delete")).text
         assert (await reader.open("/settings/users/nobody/delete")).status == 404
     assert [user.name for user in site.cluster.accounts.users()] == ["ann"]
+
+
+async def test_a_user_whose_name_has_a_slash_can_be_removed(site: Site) -> None:
+    site.context.passwords.put_user("voice/cleo", Role.OPERATOR, "a-long-password")
+    async with reading(site) as reader:
+        drawn = await reader.open("/settings/users")
+        link = next(link for link in drawn.links if "cleo" in link)
+        asked = await reader.open(link)
+        assert "User voice/cleo removed." in (await reader.send(asked, asked.forms[-1].action)).text
+
+
+async def test_of_two_operators_who_remove_each_other_one_stays(site: Site) -> None:
+    site.context.passwords.put_user("cleo", Role.OPERATOR, PASSWORD)
+    async with reading(site) as ann, reading(site, "cleo") as cleo:
+        asked, asked_too = await ann.open("/settings/users/cleo/delete"), await cleo.open("/settings/users/ann/delete")
+        await ann.send(asked, "/settings/users/cleo/delete")
+        await cleo.send(asked_too, "/settings/users/ann/delete")
+    assert [user.name for user in site.cluster.accounts.users()] == ["ann", "bob"]
+    with pytest.raises(LastOperatorError):
+        site.cluster.accounts.remove_user("ann", keep_operator=True)
 
 
 # --- what FastAPI and Starlette find wrong

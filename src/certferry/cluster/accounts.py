@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from certferry.cluster import audit, schema
 from certferry.cluster.acting import actor
@@ -31,6 +31,13 @@ class UserUnknownError(UsageError):
 
     code = "web.user-unknown"
     remedy = "See the users with 'certferry web user list'."
+
+
+class LastOperatorError(UsageError):
+    """The only user who may change anything was to be removed, or to be made one who may only look."""
+
+    code = "web.last-operator"
+    remedy = "Make another user an operator first."
 
 
 class TokenUnknownError(UsageError):
@@ -85,20 +92,31 @@ class Accounts:
             raise UserUnknownError(f"there is no user {name!r}")
         return found
 
-    def put_user(self, name: str, role: Role, password_hash: str) -> None:
-        """Add a user, or give a known one another password and role."""
+    def is_last_operator(self, name: str) -> bool:
+        """Whether nobody but that user may change anything."""
+        return [each.name for each in self.users() if each.role is Role.OPERATOR] == [name]
+
+    def put_user(self, name: str, role: Role, password_hash: str, *, keep_operator: bool = False) -> None:
+        """Add a user, or give a known one another password and role.
+
+        With ``keep_operator``, raises ``LastOperatorError`` rather than leave nobody who may change anything.
+        """
         row = {"name": name, "role": role.value, "password_hash": password_hash}
         row["created_at"] = self._clock().isoformat()
         with self._change("put-user", {"user": name, "role": role.value}) as connection:
+            before = _operators(connection)
             upsert(connection, schema.web_user, [row], keys=["name"], update=["role", "password_hash"])
+            _check_operator_left(connection, before, keep_operator=keep_operator)
 
-    def remove_user(self, name: str) -> None:
-        """Forget a user with the tokens they made; raises ``UserUnknownError``."""
+    def remove_user(self, name: str, *, keep_operator: bool = False) -> None:
+        """Forget a user with the tokens they made; raises ``UserUnknownError``, and ``LastOperatorError`` likewise."""
         with self._change("remove-user", {"user": name}) as connection:
             connection.execute(delete(schema.web_token).where(schema.web_token.c.created_by == name))
+            before = _operators(connection)
             gone = connection.execute(delete(schema.web_user).where(schema.web_user.c.name == name))
             if gone.rowcount == 0:
                 raise UserUnknownError(f"there is no user {name!r}")
+            _check_operator_left(connection, before, keep_operator=keep_operator)
 
     def tokens(self) -> tuple[Token, ...]:
         """All tokens, oldest first."""
@@ -146,6 +164,17 @@ class Accounts:
         with self._database.write() as connection:
             yield connection
             audit.append(connection, actor=actor(), action=action, details=details, now=self._clock())
+
+
+def _operators(connection: Connection) -> int:
+    table = schema.web_user
+    count = select(func.count()).select_from(table).where(table.c.role == Role.OPERATOR.value)
+    return int(connection.execute(count).scalar_one())
+
+
+def _check_operator_left(connection: Connection, before: int, *, keep_operator: bool) -> None:
+    if keep_operator and before and not _operators(connection):
+        raise LastOperatorError("that is the last operator: nobody could change anything any more")
 
 
 def _account(row: Row[Any]) -> Account:

@@ -63,6 +63,23 @@ class SessionAnswer(Shape):
     csrf_token: str | None
 
 
+class UserRequest(Shape):
+    """A user's password and role; the password goes nowhere but into its hash."""
+
+    password: SecretStr = Field(max_length=1024)
+    role: Role = Role.READ_ONLY
+
+
+class UserAnswer(Shape):
+    """A user."""
+
+    model_config = ConfigDict(extra="ignore", from_attributes=True)
+
+    name: str
+    role: Role
+    created_at: datetime
+
+
 class TokenRequest(Shape):
     """A new API token; without ``days`` it lasts until it is taken back."""
 

@@ -46,13 +46,13 @@ class Passwords:
     _turns: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_AT_ONCE))
     _decoy: str = ""
 
-    def put_user(self, name: str, role: Role, password: str) -> None:
-        """Add a user, or change one; raises ``UserNameError`` and ``PasswordWeakError``."""
+    def put_user(self, name: str, role: Role, password: str, *, keep_operator: bool = False) -> None:
+        """Add a user, or change one; raises ``UserNameError``, ``PasswordWeakError`` and ``LastOperatorError``."""
         if not (0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()):
             raise UserNameError(f"{name!r} is not a user name")
         if not SHORTEST <= len(password) <= LONGEST:
             raise PasswordWeakError(f"the password has {len(password)} characters")
-        self.accounts.put_user(name, role, self.hasher.hash(password))
+        self.accounts.put_user(name, role, self.hasher.hash(password), keep_operator=keep_operator)
 
     def holds(self, name: str, password: str) -> bool:
         """Whether that is the user's password. An unknown user takes as long to be refused as a known one."""

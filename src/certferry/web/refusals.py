@@ -40,6 +40,7 @@ _STATUS = {
     "web.plan-unknown": HTTPStatus.NOT_FOUND,
     "web.cluster-unknown": HTTPStatus.NOT_FOUND,
     "web.user-unknown": HTTPStatus.NOT_FOUND,
+    "web.last-operator": HTTPStatus.CONFLICT,
     "web.token-unknown": HTTPStatus.NOT_FOUND,
     "web.list-unknown": HTTPStatus.NOT_FOUND,
     "web.destination-not-shown": HTTPStatus.CONFLICT,

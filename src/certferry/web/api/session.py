@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from certferry.web.api.shared import CREDENTIALS
 from certferry.web.models import LoginRequest, SessionAnswer
 from certferry.web.security import (
     CurrentUser,
@@ -18,7 +19,7 @@ from certferry.web.security import (
 router = APIRouter(prefix="/session", tags=["session"])
 
 
-@router.get("")
+@router.get("", dependencies=CREDENTIALS)
 async def who(request: Request, user: CurrentUser) -> SessionAnswer:
     """Say who is logged in, with the CSRF token of the session."""
     token = None if bearer(request) is not None else csrf_token(request)
@@ -33,7 +34,7 @@ async def begin(request: Request, response: Response, wanted: LoginRequest) -> S
     return SessionAnswer(name=user.name, role=user.role, csrf_token=csrf_token(request))
 
 
-@router.delete("", status_code=204)
+@router.delete("", status_code=204, dependencies=CREDENTIALS)
 async def end(request: Request, response: Response) -> None:
     """Log out; without a session nothing happens."""
     await check_csrf(request)

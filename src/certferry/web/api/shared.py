@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Header, Query, Security
+from fastapi.security import APIKeyCookie, HTTPBearer
 from pydantic import AfterValidator, AwareDatetime
 from starlette.requests import Request
 
@@ -26,6 +27,18 @@ class TooManyStreamsError(Refusal):
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorAnswer, "description": "Refused, and why."}}
+CREDENTIALS = (
+    Security(HTTPBearer(scheme_name="token", description="An API token.", auto_error=False)),
+    Security(
+        APIKeyCookie(
+            name="__Host-certferry",
+            scheme_name="session",
+            description="The cookie that POST /api/v1/session sets; every change carries X-CSRF-Token besides.",
+            auto_error=False,
+        )
+    ),
+)
+"""For the description alone, which names them as alternatives: who asks is found out in ``security``."""
 LARGEST_PAGE = 1000
 MOST_STREAMS = 50
 """Of one user, from all their windows and programs: each holds a connection for as long as it likes."""
@@ -34,7 +47,7 @@ _MOST_DIGITS = 9
 
 def protected(tag: str, prefix: str = "") -> APIRouter:
     """Make a router whose routes are for people logged in and for tokens."""
-    return APIRouter(prefix=prefix, tags=[tag], dependencies=[Depends(current_user), Depends(check_csrf)])
+    return APIRouter(prefix=prefix, tags=[tag], dependencies=[*CREDENTIALS, Depends(current_user), Depends(check_csrf)])
 
 
 def context(request: Request) -> WebContext:

@@ -1,12 +1,13 @@
 """*Settings > Users*: who may see these pages, who may change things."""
 
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from certferry.cluster.accounts import Role, UserUnknownError
+from certferry.cluster.accounts import LastOperatorError, Role, UserUnknownError
 from certferry.errors import Refusal
 from certferry.web.context import WebContext, context_of
 from certferry.web.pages.drawing import draw, go, told, words_of
@@ -33,51 +34,47 @@ async def put(request: Request, context: Context, user: Operator) -> Response:
     form, say = await read_form(request), words_of(request)
     if form["role"] not in tuple(Role):
         form.refuse("role", say("error.choose"))
-    if form["role"] == Role.READ_ONLY and _is_last_operator(context, form["name"]):
-        form.refuse("role", say("users.last-operator"))
 
     def act() -> Outcome:
-        context.passwords.put_user(form["name"], Role(form["role"]), form["password"])
+        context.passwords.put_user(form["name"], Role(form["role"]), form["password"], keep_operator=True)
         return Outcome("done.user", {"name": form["name"]})
 
     if form.ok:
         try:
             await run_in_threadpool(outcomes_of(request).once, user.name, form.key, act)
             return go(USERS, done=form.key)
+        except LastOperatorError:
+            form.refuse("role", say("users.last-operator"))
         except Refusal as refusal:
             sentence = told(request, refusal).beside_field
             form.refuse(_FIELD_OF.get(refusal.code, "name"), sentence)
     return await run_in_threadpool(_page, request, context, form, 422)
 
 
-@router.get("/{name}/delete")
+@router.get("/{name:path}/delete")
 def ask_remove(request: Request, context: Context, name: str) -> Response:
     """Ask before a user is removed."""
     account = context.cluster.accounts.find_user(name)
     if account is None:
         raise UserUnknownError(f"there is no user {name!r}")
-    last = _is_last_operator(context, name)
+    last = context.cluster.accounts.is_last_operator(name)
     return draw(request, "user_delete.html", account=account, last=last, key=new_key())
 
 
-@router.post("/{name}/delete")
+@router.post("/{name:path}/delete")
 async def remove(request: Request, context: Context, user: Operator, name: str) -> Response:
     """Remove a user once; the last operator stays."""
     form = await read_form(request)
-    if _is_last_operator(context, name):
-        return go(f"{USERS}/{name}/delete")
 
     def act() -> Outcome:
-        context.cluster.accounts.remove_user(name)
+        context.cluster.accounts.remove_user(name, keep_operator=True)
         return Outcome("done.user-removed", {"name": name})
 
-    await run_in_threadpool(outcomes_of(request).once, user.name, form.key, act)
+    try:
+        await run_in_threadpool(outcomes_of(request).once, user.name, form.key, act)
+    except LastOperatorError:
+        return go(f"{USERS}/{quote(name, safe='')}/delete")
     return go(USERS, done=form.key)
-
-
-def _is_last_operator(context: WebContext, name: str) -> bool:
-    operators = [each.name for each in context.cluster.accounts.users() if each.role is Role.OPERATOR]
-    return operators == [name]
 
 
 def _page(request: Request, context: WebContext, form: Form, status: int = 200) -> Response:
