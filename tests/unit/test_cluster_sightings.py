@@ -5,15 +5,26 @@ from datetime import datetime, timedelta
 import pytest
 
 from certferry.cluster.cluster import Cluster
-from certferry.cluster.sightings import CHUNK, GRACE, MAX_DETAIL, HeldLists, Sighting, Sightings, Step
+from certferry.cluster.migrations import MigrationPhone, PhoneState
+from certferry.cluster.sightings import ABOUT_NOW, CHUNK, GRACE, MAX_DETAIL, HeldLists, Sighting, Sightings, Step
+from certferry.migrate.waves.judging import Seen, WaveCode, judge
 from conftest import CLUSTER_BORN, MakeCluster
+from web_site import Clock
 
 PHONE, OTHER = "SEP000000000001", "SEP000000000002"
 
 
 @pytest.fixture
-def cluster(make_cluster: MakeCluster) -> Cluster:
-    return make_cluster(nodes=1)
+def clock() -> Clock:
+    """A minute after the moment from which seconds are counted."""
+    return Clock(CLUSTER_BORN + timedelta(seconds=60))
+
+
+@pytest.fixture
+def cluster(make_cluster: MakeCluster, clock: Clock) -> Cluster:
+    made = make_cluster(nodes=1)
+    made._clock = clock
+    return made
 
 
 @pytest.fixture
@@ -107,3 +118,99 @@ def test_sightings_change_nothing_that_nodes_serve(cluster: Cluster) -> None:
     before = cluster.version(), cluster.audit_lines()
     cluster.sightings.note([seen(Step.RESET)], [held()])
     assert (cluster.version(), cluster.audit_lines()) == before
+
+
+# --- a clock that is set back
+
+HOUR = 3600
+
+
+@pytest.fixture
+def set_back(sightings: Sightings, clock: Clock) -> Sightings:
+    """The phone was seen, and then the clock of its node was set back by an hour."""
+    clock.pass_by(seconds=HOUR)
+    sightings.note(
+        [seen(Step.REGISTERED, HOUR, detail="before"), seen(Step.UNREGISTERED, HOUR - 9, detail="before")],
+        [held(seconds=HOUR)],
+    )
+    clock.pass_by(seconds=-HOUR)
+    return sightings
+
+
+def last(sightings: Sightings, step: Step) -> str:
+    return sightings.of([PHONE])[PHONE][step].detail
+
+
+def test_what_is_seen_after_a_clock_was_set_back_is_not_held_for_old(set_back: Sightings) -> None:
+    set_back.note([seen(Step.REGISTERED, 60, detail="after")], [held(ctl="CD" * 20, seconds=60)])
+    assert last(set_back, Step.REGISTERED) == "after"
+    assert set_back.held() == {PHONE: held(ctl="CD" * 20, seconds=60)}
+
+
+def test_after_that_the_later_moment_stays_again(set_back: Sightings) -> None:
+    set_back.note([seen(Step.REGISTERED, 60, detail="after")])
+    set_back.note([seen(Step.REGISTERED, 55, detail="told late")])
+    assert last(set_back, Step.REGISTERED) == "after"
+    set_back.note([seen(Step.REGISTERED, 61, detail="renewed")])
+    assert last(set_back, Step.REGISTERED) == "renewed"
+
+
+def test_what_one_batch_saw_before_and_after_is_in_its_order(set_back: Sightings) -> None:
+    set_back.note([seen(Step.TVS, HOUR, detail="before"), seen(Step.TVS, 60, detail="after")])
+    assert last(set_back, Step.TVS) == "after"
+    set_back.note([seen(Step.ITL, 60, detail="after"), seen(Step.ITL, HOUR, detail="before")])
+    assert last(set_back, Step.ITL) == "after"
+
+
+def test_of_two_moments_before_it_the_later_one_stays(set_back: Sightings) -> None:
+    set_back.note([seen(Step.REGISTERED, HOUR - 1, detail="told late")])
+    assert last(set_back, Step.REGISTERED) == "before"
+    set_back.note([seen(Step.REGISTERED, HOUR + 1, detail="just before")])
+    assert last(set_back, Step.REGISTERED) == "just before"
+
+
+def test_what_was_seen_before_and_told_after_it_is_kept(set_back: Sightings) -> None:
+    set_back.note([seen(Step.TVS, -HOUR, detail="old")])
+    set_back.note([seen(Step.TVS, HOUR, detail="just before")])
+    assert last(set_back, Step.TVS) == "just before"
+
+
+def test_a_phone_that_signs_off_after_it_is_not_registered_and_one_that_comes_is(set_back: Sightings) -> None:
+    assert set(set_back.registered()) == {PHONE}
+    set_back.note([seen(Step.UNREGISTERED, 60)])
+    assert set_back.registered() == {}
+    set_back.note([seen(Step.REGISTERED, 61)])
+    assert set(set_back.registered()) == {PHONE}
+
+
+def test_a_phone_that_had_signed_off_before_it_is_registered_when_it_comes(set_back: Sightings, clock: Clock) -> None:
+    clock.pass_by(seconds=HOUR)
+    set_back.note([seen(Step.UNREGISTERED, HOUR + 1)])
+    assert set_back.registered() == {}
+    clock.pass_by(seconds=-HOUR)
+    set_back.note([seen(Step.REGISTERED, 60)])
+    assert set(set_back.registered()) == {PHONE}
+
+
+def test_nodes_whose_clocks_differ_by_a_second_do_not_undo_what_the_other_saw(sightings: Sightings) -> None:
+    ahead = 60 + ABOUT_NOW.total_seconds() / 2
+    sightings.note([seen(Step.REGISTERED, ahead, node="ahead")])
+    sightings.note([seen(Step.REGISTERED, 59, node="told late")])
+    assert sightings.of([PHONE])[PHONE][Step.REGISTERED].node == "ahead"
+
+
+def test_a_reader_whose_clock_is_half_a_minute_behind_sees_who_left(sightings: Sightings, clock: Clock) -> None:
+    sightings.note([seen(Step.REGISTERED, 31), seen(Step.UNREGISTERED, 59)])
+    clock.pass_by(seconds=-30)
+    assert sightings.registered() == {}
+
+
+def test_a_phone_that_came_back_after_its_cluster_s_clock_was_set_back_is_judged_so(
+    set_back: Sightings, cluster: Cluster, clock: Clock
+) -> None:
+    reset = MigrationPhone(PHONE, 1, PhoneState.RESET, reset_at=clock())
+    for step, seconds in ((Step.UNREGISTERED, 1), (Step.ITL, 2), (Step.REGISTERED, 9)):
+        clock.now = moment(60 + seconds)
+        set_back.note([seen(step, 60 + seconds)])
+    known = Seen(None, cluster.sightings.of([PHONE])[PHONE], {})
+    assert judge(reset, known, timedelta(seconds=100), clock()).code == WaveCode.CAME_BACK

@@ -91,9 +91,15 @@ def seen(step: Step, *, node: str = "n1", minutes: float = 0, detail: str = "360
     ("sightings", "is_registered"),
     [
         ([seen(Step.REGISTERED)], True),
-        ([seen(Step.REGISTERED), seen(Step.UNREGISTERED, minutes=1)], False),
-        ([seen(Step.REGISTERED, minutes=2), seen(Step.UNREGISTERED, minutes=1)], True),
-        ([seen(Step.REGISTERED), seen(Step.UNREGISTERED, node="n2", minutes=1)], True),
+        ([seen(Step.REGISTERED, minutes=-2), seen(Step.UNREGISTERED, minutes=-1)], False),
+        ([seen(Step.REGISTERED, minutes=-1), seen(Step.UNREGISTERED, minutes=-2)], True),
+        ([seen(Step.REGISTERED, minutes=-1), seen(Step.UNREGISTERED, minutes=-1)], False),
+        ([seen(Step.REGISTERED, minutes=-2), seen(Step.UNREGISTERED, node="n2", minutes=-1)], True),
+        # told by a clock that was set back by an hour since
+        ([seen(Step.REGISTERED, minutes=58), seen(Step.UNREGISTERED, minutes=-1)], False),
+        ([seen(Step.REGISTERED, minutes=-1), seen(Step.UNREGISTERED, minutes=58)], True),
+        ([seen(Step.REGISTERED, minutes=57), seen(Step.UNREGISTERED, minutes=58)], False),
+        ([seen(Step.REGISTERED, minutes=58), seen(Step.UNREGISTERED, minutes=57)], True),
         ([seen(Step.REGISTERED, minutes=-90)], False),
         ([seen(Step.REGISTERED, minutes=-30)], True),
     ],

@@ -52,3 +52,18 @@ def test_the_last_of_several_rows_with_the_same_key_wins(connection: Connection)
 def test_no_rows_are_no_statement(connection: Connection) -> None:
     put(connection)
     assert served(connection) == {}
+
+
+def put_later(connection: Connection, key: str, value: str, soon: str | None = None) -> str | None:
+    row = {"key": key, "value": value}
+    upsert(connection, schema.fact, [row], keys=["key"], update=["value"], later="value", soon=soon)
+    return connection.scalar(select(schema.fact.c.value).where(schema.fact.c.key == key))
+
+
+def test_only_what_is_later_or_as_late_is_written_over_what_stands(connection: Connection) -> None:
+    assert [put_later(connection, "at", value) for value in ("5", "4", "5", "6")] == ["5", "5", "5", "6"]
+
+
+def test_what_is_ahead_is_written_over_whatever_comes(connection: Connection) -> None:
+    assert [put_later(connection, "at", value) for value in ("2", "8")] == ["2", "8"]
+    assert [put_later(connection, "at", value, "3") for value in ("2", "1", "3")] == ["2", "2", "3"]

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from certferry.cluster import schema
 from certferry.cluster.database import Database
 from certferry.cluster.searching import Found, Slice, contains, slice_of
-from certferry.cluster.sightings import GRACE, Step, stamp
+from certferry.cluster.sightings import GRACE, Step, is_later, stamp
 from certferry.cluster.values import Phone
 
 MATCH, MISMATCH, NOT_INSTALLED, UNKNOWN = "match", "mismatch", "not installed", "unknown"
@@ -131,7 +131,7 @@ class PhoneSearch:
         now = self._clock()
         lasting = [and_(_CAME.c.detail == each, _CAME.c.at >= stamp(now - _life(each))) for each in details]
         joined = _CAME.outerjoin(_LEFT, and_(_LEFT.c.device == _CAME.c.device, _LEFT.c.step == Step.UNREGISTERED.value))
-        left = and_(_LEFT.c.device.is_not(None), _LEFT.c.node == _CAME.c.node, _LEFT.c.at >= _CAME.c.at)
+        left = and_(_LEFT.c.device.is_not(None), _LEFT.c.node == _CAME.c.node, _left_later(now))
         return select(*columns).select_from(joined).where(came, or_(false(), *lasting), not_(left))
 
     def holders(self) -> Mapping[tuple[str, str], int]:
@@ -160,6 +160,12 @@ class _Statuses:
             (or_(self.itl == NOT_INSTALLED, and_(counted, self.ctl == NOT_INSTALLED)), NOT_INSTALLED),
             else_=MATCH,
         )
+
+
+def _left_later(now: datetime) -> ColumnElement[bool]:
+    """Say ``is_later`` in SQL."""
+    left, came, soon = _LEFT.c.at, _CAME.c.at, stamp(now + GRACE)
+    return case((left <= soon, or_(came > soon, left >= came)), else_=and_(came > soon, left >= came))
 
 
 def _status(held: ColumnElement[str], is_served: ColumnElement[bool]) -> ColumnElement[str]:
@@ -232,9 +238,10 @@ def _line(row: Row[Any], now: datetime) -> PhoneLine:
 
 def _lasts(row: Any, now: datetime) -> bool:
     """Whether the last registration neither ended nor ran out, as ``Sightings.registered`` says it."""
-    if row.at is None or (row.left_at is not None and row.left_node == row.node and row.left_at >= row.at):
+    came, left = _moment(row.at), _moment(row.left_at)
+    if came is None or (left is not None and row.left_node == row.node and is_later(left, came, now)):
         return False
-    return now <= datetime.fromisoformat(row.at) + _life(row.detail)
+    return now <= came + _life(row.detail)
 
 
 def _life(detail: str) -> timedelta:

@@ -2,6 +2,9 @@
 
 The nodes tell it in batches, about each second. It is what an operator looks at while phones move; nothing is
 decided by it, so it is not audited, and of two tellings the later moment stays, in whatever order they come.
+
+A moment that lies ahead of the clock now was told before that clock was set back: it counts as earlier than any that
+does not, so that what phones do from then on is seen.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -9,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, Table, select
 
@@ -25,6 +28,9 @@ RAN_OUT = "ran out"
 """Detail of ``UNREGISTERED`` when nobody renewed: the registration said so itself, if it was not renewed elsewhere."""
 GRACE = timedelta(seconds=60)
 """How long a registration counts beyond its end, as nodes tell late and their clocks differ."""
+ABOUT_NOW = timedelta(seconds=2)
+"""So far apart are the clocks of nodes that write; what is further ahead was written before a clock was set back."""
+T = TypeVar("T", str, datetime)
 
 
 class Step(StrEnum):
@@ -78,17 +84,18 @@ class Sightings:
 
     def note(self, sightings: Iterable[Sighting], held: Iterable[HeldLists] = ()) -> None:
         """Keep what is later than what is there."""
-        seen = _latest({"device": s.device, "step": s.step.value, "at": stamp(s.at), "node": s.node,
-                        "address": s.address, "detail": s.detail[:MAX_DETAIL]} for s in sightings)  # fmt: skip
-        lists = _latest({"device": h.device, "step": "", "at": stamp(h.at), "ctl": h.ctl, "itl": h.itl,
-                         "status_code": h.status_code} for h in held)  # fmt: skip
+        soon = stamp(self._clock() + ABOUT_NOW)
+        seen = _latest(soon, ({"device": s.device, "step": s.step.value, "at": stamp(s.at), "node": s.node,
+                               "address": s.address, "detail": s.detail[:MAX_DETAIL]} for s in sightings))  # fmt: skip
+        lists = _latest(soon, ({"device": h.device, "step": "", "at": stamp(h.at), "ctl": h.ctl, "itl": h.itl,
+                                "status_code": h.status_code} for h in held))  # fmt: skip
         for row in lists:
             del row["step"]
         if not seen and not lists:
             return
         with self._database.write() as connection:
-            _put(connection, schema.sighting, seen)
-            _put(connection, schema.held_list, lists)
+            _put(connection, schema.sighting, seen, soon)
+            _put(connection, schema.held_list, lists, soon)
 
     def of(self, devices: Collection[str]) -> dict[str, dict[Step, Sighting]]:
         """The last sighting at each step of ``devices``; a phone never seen is not among them."""
@@ -134,23 +141,39 @@ def chunks(values: Iterable[str]) -> Iterator[Sequence[str]]:
         yield chunk
 
 
-def _latest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _latest(soon: str, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each key: no statement may write a row twice."""
     kept: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         key = row["device"], row["step"]
-        if key not in kept or kept[key]["at"] <= row["at"]:
+        if key not in kept or _order(kept[key]["at"], soon) <= _order(row["at"], soon):
             kept[key] = row
     return [kept[key] for key in sorted(kept)]  # in one order, so that two writers never wait for each other
 
 
-def _put(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+def _order(at: T, soon: T) -> tuple[bool, T]:
+    """Order moments as they came: those ahead of the clock first."""
+    return at <= soon, at
+
+
+def _put(connection: Connection, table: Table, rows: list[dict[str, Any]], soon: str) -> None:
     keys = [column.name for column in table.primary_key]
-    upsert(connection, table, rows, keys=keys, update=[c.name for c in table.columns if c.name not in keys], later="at")
+    update = [column.name for column in table.columns if column.name not in keys]
+    told_now, ahead = [row for row in rows if row["at"] <= soon], [row for row in rows if row["at"] > soon]
+    upsert(connection, table, told_now, keys=keys, update=update, later="at", soon=soon)
+    upsert(connection, table, ahead, keys=keys, update=update, later="at")
+
+
+def is_later(one: datetime, other: datetime, now: datetime) -> bool:
+    """Whether ``one`` came with ``other`` or after it, also when a clock was set back between them.
+
+    ``now`` is told by whoever reads, perhaps on another machine than the nodes.
+    """
+    return _order(one, now + GRACE) >= _order(other, now + GRACE)
 
 
 def _lasts(registered: Sighting, left: Sighting | None, now: datetime) -> bool:
-    if left is not None and left.node == registered.node and left.at >= registered.at and left.detail != RAN_OUT:
+    if left and left.node == registered.node and left.detail != RAN_OUT and is_later(left.at, registered.at, now):
         return False
     seconds = registered.detail.partition(" ")[0]
     return not seconds.isdecimal() or now <= registered.at + timedelta(seconds=int(seconds)) + GRACE

@@ -21,7 +21,7 @@ from enum import StrEnum
 
 from certferry.cluster.migrations import MigrationPhone, PhoneState
 from certferry.cluster.resets import ResetOutcome, ResetRequest
-from certferry.cluster.sightings import Sighting, Step
+from certferry.cluster.sightings import ABOUT_NOW, Sighting, Step
 
 Steps = Mapping[Step, Sighting]
 _LEFT_SOURCE = (Step.UNREGISTERED, Step.CTL, Step.ITL, Step.CONFIGURATION, Step.TVS)
@@ -30,7 +30,6 @@ _CAME_TO_DESTINATION = (Step.CTL, Step.ITL, Step.CONFIGURATION, Step.REFUSED)
 
 CLOCKS = timedelta(seconds=30)
 """So far apart the clocks of nodes and of the runner may be; within one cluster they agree far better."""
-_ABOUT_NOW = timedelta(seconds=2)
 _MOMENT = timedelta(microseconds=1)
 DOUBT = timedelta(seconds=15)
 """A node that took a reset says within seconds how it ended; after this it is in doubt."""
@@ -96,7 +95,7 @@ def _by_one_clock(phone: MigrationPhone, seen: Seen, now: datetime) -> Seen:
     """Lay before the reset what the source saw before its clock was set back."""
     if phone.reset_at is None:
         return seen
-    request, since, soon = seen.request, phone.reset_at - CLOCKS, now + _ABOUT_NOW
+    request, since, soon = seen.request, phone.reset_at - CLOCKS, now + ABOUT_NOW
     taken = request.taken_at if request else None
     ahead = {step: each.at for step, each in seen.source.items() if each.at > soon}
     told = [each.at for each in seen.source.values()] + ([taken] if taken else [])
