@@ -18,6 +18,7 @@ from xdist.scheduler import LoadScopeScheduling
 from certferry.cluster.cluster import Cluster, ClusterSpec
 from certferry.cluster.location import ClusterLocation
 from certferry.cluster.values import Node, NodeRole
+from certferry.lab import loopback
 from certferry.lab.keys import PooledKeys
 from certferry.trust.release import Release
 from certferry.wire.certificate import Certificate
@@ -64,8 +65,12 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist is without t
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure() -> None:
-    """Let no test speak to another machine."""
+    """Let no test speak to another machine, and no two workers share addresses."""
     stay_at_home()
+    worker, workers = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]), os.environ.get("PYTEST_XDIST_WORKER_COUNT")
+    share = (loopback._LAST - loopback._FIRST + 1) // int(workers or 1)
+    loopback._FIRST += worker % int(workers or 1) * share
+    loopback._LAST = loopback._FIRST + share - 1
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together | None:

@@ -16,6 +16,7 @@ LAB_PORTS: dict[Service, int] = {
 }
 _TRIES = 64
 _FIRST, _LAST = 16, 250
+_given: set[ipaddress.IPv4Network] = set()
 
 
 class LoopbackError(Refusal):
@@ -26,11 +27,15 @@ class LoopbackError(Refusal):
 
 
 def free_network() -> ipaddress.IPv4Network:
-    """Choose a /24 of the loopback network on which none of a lab's ports is taken; raises ``LoopbackError``."""
+    """Choose a /24 of the loopback network on which none of a lab's ports is taken; raises ``LoopbackError``.
+
+    A process is never given one twice: what was given may be listened at later.
+    """
     choose = random.SystemRandom()
     for _ in range(_TRIES):
         network = ipaddress.IPv4Network(f"127.{choose.randint(_FIRST, _LAST)}.{choose.randint(0, 255)}.0/24")
-        if _is_free(str(network[1])):
+        if network not in _given and _is_free(str(network[1])):
+            _given.add(network)
             return network
     raise LoopbackError(f"one of the ports {', '.join(map(str, LAB_PORTS.values()))} is taken on every address tried")
 
