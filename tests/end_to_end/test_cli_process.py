@@ -136,7 +136,7 @@ def on_terminal(*words: object, answer: bytes = b"", env: dict[str, str] | None 
         preexec_fn=_take_terminal,  # noqa: PLW1509 -- so that Ctrl-C reaches the command
     ) as process:  # fmt: skip
         os.close(child)
-        overdue = threading.Timer(60, process.kill)
+        overdue = threading.Timer(120, process.kill)
         overdue.start()
         seen = b""
         while chunk := _read(parent):
@@ -144,6 +144,7 @@ def on_terminal(*words: object, answer: bytes = b"", env: dict[str, str] | None 
             if answer and seen.rstrip().endswith((b"[y/N]:", b"password:")):
                 if seen.rstrip().endswith(b"password:"):
                     wait_until(lambda: not termios.tcgetattr(parent)[3] & termios.ECHO)  # typed sooner, it is dropped
+                wait_until(lambda: is_waiting(process.pid))
                 press(parent, answer)
                 answer = b""
         overdue.cancel()
@@ -156,6 +157,11 @@ def _take_terminal() -> None:
     heed_ctrl_c()
 
 
+def is_waiting(pid: int) -> bool:
+    """Whether a process sleeps: one that has asked waits for the answer."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
 def press(terminal: int, keys: bytes) -> None:
     """Type; Ctrl-C again and again until the command says something, for ``input()`` misses one that comes too soon."""
     if keys == CTRL_C:
@@ -163,7 +169,7 @@ def press(terminal: int, keys: bytes) -> None:
         modes[3] &= ~termios.ECHO  # the terminal's own ^C is no word of the command
         termios.tcsetattr(terminal, termios.TCSANOW, modes)
     os.write(terminal, keys)
-    while keys == CTRL_C and not select.select([terminal], [], [], 3)[0]:
+    while keys == CTRL_C and not select.select([terminal], [], [], 10)[0]:
         os.write(terminal, keys)
 
 

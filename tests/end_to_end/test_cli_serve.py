@@ -21,6 +21,7 @@ from command_line import COMMAND, certferry, certferry_process, loopback_cluster
 from conftest import MakeCertificate
 
 PHONE = "SEP001B54AABBCC"
+PATIENCE = 60
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
 
@@ -39,7 +40,7 @@ class Served:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE)
 
 
 @contextmanager
@@ -99,7 +100,7 @@ def test_one_line_says_that_every_service_of_every_node_is_there(served: Served)
 @pytest.mark.parametrize("service", [Service.HTTP, Service.TFTP])
 def test_curl_gets_the_trust_list_that_the_cluster_has(served: Served, service: Service) -> None:
     url = f"{service.value}://{served.at(service)}/ITL{PHONE}.tlv"
-    got = subprocess.run(["curl", "-sS", "--max-time", "20", url], capture_output=True, check=True)
+    got = subprocess.run(["curl", "-sS", "--max-time", str(PATIENCE), url], capture_output=True, check=True)
     assert got.stdout == served.cluster.trust_list("ITL", "source-pub")
 
 
@@ -117,7 +118,7 @@ def test_sigterm_is_the_usual_end_and_ctrl_c_an_interruption(
     loopback_cluster(tmp_path / "own", key_pool).close()
     with serving(tmp_path / "own", "--node", "source-pub") as running:
         running.process.send_signal(signal.SIGTERM)
-        assert running.stop(signal.SIGTERM) == 0
+        assert running.stop(signal.SIGTERM) == 0  # asked twice, it ends no worse
         assert running.process.communicate() == ("", "")
     with serving(tmp_path / "own") as running:
         assert running.stop(signal.SIGINT) == 130
@@ -163,7 +164,7 @@ def test_a_worker_that_dies_is_started_again_and_none_outlives_its_parent(tmp_pa
         now = _children(running.process.pid)
         assert now != first
         running.process.kill()
-        running.process.wait(20)
+        running.process.wait(PATIENCE)
         wait_until(lambda: all(map(_is_gone, now)))
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -63,12 +63,22 @@ def serve(
         take_over_from_parent()
         told = _WorkersCluster.open(opened.location.text)
         given.clusters.append(told)
-        uvloop.run(_work(told, names, options, is_first=worker == "first"))
+        _run(_work(told, names, options, is_first=worker == "first"))
     elif workers == 1:
-        uvloop.run(_serve(out, opened, names, options, until_eof=until_eof))
+        _run(_serve(out, opened, names, options, until_eof=until_eof))
     else:
         words = ["--log-level", log_level, *words_of(options)]
-        uvloop.run(_supervise(out, opened, names, words, workers, until_eof=until_eof))
+        _run(_supervise(out, opened, names, words, workers, until_eof=until_eof))
+
+
+def _run(service: Coroutine[Any, Any, None]) -> None:
+    """Run it to its end. Whoever asks for the end again does not cut short the process that is ending already."""
+    is_own_process = callable(signal.getsignal(signal.SIGTERM))  # it has a handler, which the loop takes away
+    try:
+        uvloop.run(service)
+    finally:
+        if is_own_process:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 async def _serve(
