@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from certferry.cluster.cluster import Cluster
 from certferry.lab.keys import PooledKeys
 from certferry.serve.lab_sftp import LabSftp
 from certferry.trust.purpose import Purpose, Store
-from certferry.web.passwords import Passwords
+from certferry.web.passwords import Passwords, make_token
 from command_line import COMMAND, Background, certferry_process, loopback_cluster
 from sftp_servers import lab_sftp
 from web_site import CHEAP, PASSWORD
@@ -172,6 +173,18 @@ def test_the_first_start_tells_how_to_add_a_user_and_makes_up_none(tmp_path: Pat
     assert site.process.returncode == 130
     assert "certferry web user add NAME --role operator" in told
     assert cluster.accounts.users() == ()
+
+
+def test_metrics_that_are_protected_take_a_token(tmp_path: Path, key_pool: PooledKeys) -> None:
+    cluster = loopback_cluster(tmp_path / "watched", key_pool, "watched")
+    cluster.accounts.put_user("ann", Role.OPERATOR, "none that anybody could log in with")
+    token, text = make_token("prometheus", Role.READ_ONLY, "ann", datetime.now(UTC), None)
+    cluster.accounts.put_token(token)
+    with running(cluster, "--protect-metrics") as site, site.client() as client:
+        assert client.get(f"{site.ready['url']}metrics").status_code == 401
+        answer = client.get(f"{site.ready['url']}metrics", headers={"authorization": f"Bearer {text}"})
+        assert answer.status_code == 200
+        assert 'certferry_change_version{cluster="watched"}' in answer.text
 
 
 def test_a_port_that_is_taken_is_told_before_anything_else(web: Web) -> None:

@@ -48,6 +48,9 @@ def web(
     kea_ca: CaOption = None,
     kea_client_certificate: CertificateOption = None,
     kea_state: StateOption = None,
+    protect_metrics: Annotated[
+        bool, typer.Option("--protect-metrics", help="Give /metrics only to who logged in or sends an API token.")
+    ] = False,
     insecure_http: Annotated[
         bool, typer.Option("--insecure-http", help="Plain HTTP, for tests on a loopback address.")
     ] = False,
@@ -69,7 +72,8 @@ def web(
             raise ClusterTwiceError(f"two clusters are called {other.name}")
         others[other.name] = other
     chosen = open_kea(out, kea, kea_state, kea_user, kea_password_file, kea_ca, kea_client_certificate) if kea else None
-    serve_pages(out, WebContext(opened, others, https=not insecure_http, kea=chosen), host, port)
+    world = WebContext(opened, others, https=not insecure_http, kea=chosen, protect_metrics=protect_metrics)
+    serve_pages(out, world, host, port)
 
 
 @users.command()

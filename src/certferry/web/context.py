@@ -31,7 +31,8 @@ def _now() -> datetime:
 class WebContext:
     """One server's world. ``https`` False is for tests on loopback: cookies are then not marked Secure.
 
-    ``kea`` is the DHCP server in which migrations may change option 150.
+    ``kea`` is the DHCP server in which migrations may change option 150. With ``protect_metrics``, ``/metrics`` is for
+    those alone who may look at the pages.
     """
 
     cluster: Cluster
@@ -39,6 +40,7 @@ class WebContext:
     clock: Callable[[], datetime] = _now
     https: bool = True
     kea: Kea | None = None
+    protect_metrics: bool = False
     passwords: Passwords = field(init=False)
     sessions: Sessions = field(init=False)
     exchanges: Exchanges = field(default_factory=Exchanges)

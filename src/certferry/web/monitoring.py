@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from certferry.cluster.cluster import Cluster
 from certferry.web.context import context_of
 from certferry.web.jobs import Jobs
+from certferry.web.security import current_user
 from certferry.web.views import served_digests
 
 PREFIX = "certferry"
@@ -35,7 +36,13 @@ def readyz(request: Request) -> PlainTextResponse:
     return PlainTextResponse("ok\n")
 
 
-@router.get("/metrics")
+async def may_watch(request: Request) -> None:
+    """Let everybody read the metrics, unless they are protected; raises ``NotLoggedInError`` then."""
+    if context_of(request).protect_metrics:
+        await current_user(request)
+
+
+@router.get("/metrics", dependencies=[Depends(may_watch)])
 def metrics(request: Request) -> Response:
     """Give the metrics in Prometheus' text format."""
     state = request.app.state

@@ -20,7 +20,8 @@ from certferry.errors import Refusal, UsageError
 
 logger = logging.getLogger(__name__)
 
-API = "/api/"
+PROGRAMS = "/api/", "/metrics"
+"""What programs ask for, who cannot do anything with a page."""
 _STATUS = {
     "web.not-logged-in": HTTPStatus.UNAUTHORIZED,
     "web.token-refused": HTTPStatus.UNAUTHORIZED,
@@ -139,8 +140,8 @@ def answer_defect(request: Request, error: Exception) -> Response:
 
 
 def answer(request: Request, refusal: Refusal, headers: Mapping[str, str] | None = None) -> Response:
-    """Answer in JSON below /api, else with the pages' own page, or the login page where somebody has to log in."""
-    if not _is_api(request) and hasattr(request.app.state, "refusal_page"):
+    """Answer programs in JSON, else with the pages' own page, or the login page where somebody has to log in."""
+    if not _is_for_programs(request) and hasattr(request.app.state, "refusal_page"):
         try:
             return _page(request, refusal)
         except Exception:
@@ -167,8 +168,8 @@ async def _on_refusal(request: Request, error: Exception) -> Response:
     return answer(request, error)
 
 
-def _is_api(request: Request) -> bool:
-    return request.url.path.startswith(API)
+def _is_for_programs(request: Request) -> bool:
+    return request.url.path.startswith(PROGRAMS)
 
 
 def _nothing_here(request: Request) -> PageUnknownError:
@@ -177,7 +178,7 @@ def _nothing_here(request: Request) -> PageUnknownError:
 
 async def _on_bad_input(request: Request, error: Exception) -> Response:
     faults: Sequence[Any] = error.errors() if isinstance(error, RequestValidationError) else ()
-    if faults and not _is_api(request) and all(fault["loc"][0] == "path" for fault in faults):
+    if faults and not _is_for_programs(request) and all(fault["loc"][0] == "path" for fault in faults):
         return answer(request, _nothing_here(request))
     fields = {".".join(map(str, fault["loc"][1:])) or str(fault["loc"][0]): str(fault["msg"]) for fault in faults}
     told = "; ".join(f"{field}: {message}" for field, message in fields.items())
