@@ -13,6 +13,8 @@ from wave_lab import WaveLab, begin, ended, inside, lines_of, wave_lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("waves")]
 FAST = ("--pace", 50, "--between", 0, "--patience", 30)
+SLOW = ("--pace", 1, "--between", 0, "--patience", 120)
+"""There is time enough to step in while phones wait, and for each phone to move on a busy machine."""
 PHONES = 8
 
 
@@ -31,7 +33,7 @@ async def lab(shared_lab: WaveLab) -> WaveLab:
 
 async def moves_and_returns(lab: WaveLab, waves: list[int]) -> None:
     phones = sum(waves)
-    migration = await lab.plan("--canary", waves[0], "--wave-size", waves[1], *FAST)
+    migration = await lab.plan("--canary", waves[0], "--wave-size", waves[1], *FAST, "--patience", 120)
     lab.point_to(lab.destination)
     moved = await inside("migrate", "start", migration, *lab.ends, "--option150-confirmed", "--lines")
     assert moved.code == 0, moved
@@ -105,7 +107,7 @@ async def test_a_broken_canary_stops_the_migration_with_its_cause(lab: WaveLab) 
 
 
 async def test_a_runner_killed_in_mid_wave_loses_nothing_and_resets_no_phone_twice(lab: WaveLab) -> None:
-    migration = await lab.plan("--canary", 1, "--pace", 3, "--between", 0, "--patience", 30)
+    migration = await lab.plan("--canary", 1, *SLOW)
     lab.point_to(lab.destination)
     runner = await begin("migrate", "start", migration, *lab.here, "--option150-confirmed", "--lines")
     await lab.until(lambda: lab.statuses(migration)["waiting"] < PHONES - 1, by=runner)
@@ -123,7 +125,7 @@ async def test_a_runner_killed_in_mid_wave_loses_nothing_and_resets_no_phone_twi
 
 
 async def test_another_process_pauses_watches_and_may_not_steer(lab: WaveLab) -> None:
-    migration = await lab.plan("--canary", 0, "--pace", 1, "--patience", 30)
+    migration = await lab.plan("--canary", 0, *SLOW, "--pace", 0.5)
     lab.point_to(lab.destination)
     runner = await begin("migrate", "start", migration, *lab.here, "--option150-confirmed", "--json")
     await lab.until(lambda: lab.statuses(migration)["waiting"] < PHONES, by=runner)
@@ -146,7 +148,7 @@ async def test_another_process_pauses_watches_and_may_not_steer(lab: WaveLab) ->
 
 
 async def test_ctrl_c_leaves_a_migration_that_can_be_resumed_at_once(lab: WaveLab) -> None:
-    migration = await lab.plan("--canary", 0, "--pace", 2, "--patience", 30)
+    migration = await lab.plan("--canary", 0, *SLOW)
     lab.point_to(lab.destination)
     runner = await begin("migrate", "start", migration, *lab.here, "--option150-confirmed", "--json")
     await lab.until(lambda: lab.statuses(migration)["waiting"] < PHONES - 1, by=runner)
