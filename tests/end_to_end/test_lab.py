@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,6 +46,15 @@ def test_a_free_network_lies_on_loopback_and_its_ports_can_be_had() -> None:
     assert network.prefixlen == 24
     with socket.socket() as probe:
         probe.bind((str(network[1]), LAB_PORTS[Service.TVS]))
+
+
+def test_no_network_is_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = free_network()
+    again = iter([*given.network_address.packed[1:3]] * 2 + [16, 0])
+    monkeypatch.setattr("random.SystemRandom", lambda: SimpleNamespace(randint=lambda *_: next(again)))
+    monkeypatch.setattr(loopback, "_is_free", lambda _address: True)
+    monkeypatch.setattr(loopback, "_given", {given})
+    assert str(free_network()) == "127.16.0.0/24"
 
 
 def test_a_machine_without_a_free_network_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
