@@ -17,7 +17,7 @@ AGREED = {"mode", "phones", "registered_at_destination", "failed", "tvs_requests
 
 @pytest.mark.slow
 def test_both_modes_move_every_phone(tmp_path: Path) -> None:
-    ended = certferry_process("demo", "--phones", "3", "--nodes", "2", "--dir", tmp_path / "lab", "--json", timeout=120)
+    ended = certferry_process("demo", "--phones", "3", "--nodes", "2", "--dir", tmp_path / "lab", "--json", timeout=300)
     assert ended.code == 0
     assert ended.json["ok"] is True
     assert [mode["mode"] for mode in ended.json["modes"]] == ["non-secure", "secure"]
@@ -37,7 +37,7 @@ def test_both_modes_move_every_phone(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_phones_in_several_processes_move_as_well_and_their_memory_is_told() -> None:
     words = ["--phones", "8", "--nodes", "1", "--processes", "2", "--secure"]
-    ended = certferry_process("demo", *words, "--json", timeout=120)
+    ended = certferry_process("demo", *words, "--json", timeout=300)
     (mode,) = ended.json["modes"]
     assert (ended.code, mode["registered_at_destination"], mode["tvs_requests"]) == (0, 8, 8)
     assert mode["before_exchange"] == {"tvs.invalid": 8}

@@ -42,7 +42,7 @@ class Running:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=60)
         return self.process.returncode
 
 
@@ -103,7 +103,7 @@ def test_the_end_of_standard_input_ends_it_where_that_was_asked_for(source: Clus
     with running("fleet", "run", *words) as fleet:
         assert fleet.process.stdin is not None
         fleet.process.stdin.close()
-        assert fleet.process.wait(30) == 0
+        assert fleet.process.wait(60) == 0
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ XML = b"<device><fullConfig>true</fullConfig></device>"
 
 
 def openssl(*arguments: object) -> bytes:
-    return subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=60).stdout
+    return subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=180).stdout
 
 
 def made(folder: Path, name: str, *how: object) -> Path:

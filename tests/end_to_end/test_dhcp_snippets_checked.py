@@ -26,7 +26,7 @@ def understood(snippet: Snippet, text: str, folder: Path) -> subprocess.Complete
     file.write_text(surrounded(snippet.server, text), encoding="utf-8")
     name, *words = shlex.split(snippet.check)
     command = [program(name, PACKAGES[snippet.server]), *(word.replace(snippet.file, str(file)) for word in words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 def surrounded(server: Server, text: str) -> str:

@@ -81,7 +81,7 @@ async def test_a_worker_ends_with_its_standard_input_even_while_phones_boot() ->
     assert json.loads(await worker.stdout.readline()) == {"ready": True}
     worker.stdin.write(json.dumps({"order": "boot", "servers": [["127.0.0.1", 9]]}).encode() + b"\n")
     worker.stdin.close()
-    assert await asyncio.wait_for(worker.wait(), 30) == 0
+    assert await asyncio.wait_for(worker.wait(), 60) == 0
     assert await worker.stdout.read() == b""
 
 
@@ -91,7 +91,7 @@ async def test_a_worker_that_is_told_nothing_ends() -> None:
     )
     assert worker.stdin is not None
     worker.stdin.close()
-    assert await asyncio.wait_for(worker.wait(), 30) == 0
+    assert await asyncio.wait_for(worker.wait(), 60) == 0
 
 
 async def test_an_interrupt_at_the_terminal_is_the_parents_to_deal_with() -> None:

@@ -304,4 +304,4 @@ async def test_nodes_end_with_the_process_that_started_them(tmp_path: Path, key_
     assert serving.stdout is not None
     assert json.loads(await serving.stdout.readline())["ready"]
     serving.stdin.close()
-    assert await asyncio.wait_for(serving.wait(), 30) == 0
+    assert await asyncio.wait_for(serving.wait(), 60) == 0
