@@ -1,7 +1,7 @@
 """The pages in a real browser: the published procedure by clicks alone, and everything people do beside it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ class Two:
     destination: Publisher
     sftp: SftpSettings
     option150: list[tuple[str, int]]
+    dhcp_answers: asyncio.Event
     desk: Desk
 
     async def all_registered(self, cluster: Cluster) -> None:
@@ -52,15 +53,19 @@ async def two_clusters(folder: Path, keys: PooledKeys) -> AsyncIterator[Two]:
             await lab.start(cluster)
             _preset_key(cluster, ssh.settings)
         here, there = clusters
-        option150 = list(tftp_servers(here))
-        residents = [
-            ResidentPhone(Device(phone.device, Flash(), model=phone.model), lambda: tuple(option150), patience=PATIENCE)
-            for phone in phones
-        ]
+        option150, answers = list(tftp_servers(here)), asyncio.Event()
+        answers.set()
+
+        async def dhcp() -> Sequence[tuple[str, int]]:
+            await answers.wait()
+            return tuple(option150)
+
+        devices = [Device(phone.device, Flash(), model=phone.model) for phone in phones]
+        residents = [ResidentPhone(device, dhcp, patience=PATIENCE) for device in devices]
         living = [asyncio.create_task(phone.run()) for phone in residents]
         try:
             async with serving(here, there) as source, serving(there, here) as destination:
-                yield Two(lab, source, destination, ssh.settings, option150, desk)
+                yield Two(lab, source, destination, ssh.settings, option150, answers, desk)
         finally:
             for task in living:
                 task.cancel()
@@ -168,9 +173,11 @@ async def waves(window: Window, two: Two) -> None:
     two.option150[:] = tftp_servers(two.destination.cluster)
     await page.get_by_role("checkbox", name=say("waves.option150")).check()
     await window.picture("waves-planned")
+    two.dhcp_answers.clear()  # no phone gets on before the page was seen on which they do
     await window.press("waves.do-start")
     await playwright.expect(page.locator("[data-migration]")).to_be_visible(timeout=120_000)
     await window.picture("waves-running")
+    two.dhcp_answers.set()
     await playwright.expect(page.get_by_text(say("waves.now-done"))).to_be_visible(timeout=120_000)
     await window.picture("waves-done")
     assert await window.overflows() == []
