@@ -117,7 +117,8 @@ def _pages(cluster: Cluster) -> list[str]:
     entry = next(each for each in cluster.trust_entries() if each.origin)
     csr = "/security/certificate/csr"
     return [
-        "/show/cluster", "/show/phones", "/show/phones/reset?found=1", "/show/phones/resets", "/show/audit",
+        "/show/cluster", "/show/phones", "/show/phones/reset?found=1", "/show/phones/resets", "/show/phones/add",
+        f"/show/phones/remove?device={DEVICES[0]}", "/show/audit",
         "/security/certificates", "/security/certificates?expiry=90",
         f"/security/certificates/own/TVS/{tvs.certificate.sha256}",
         f"/security/certificates/trust/{entry.store.value}/{entry.certificate.sha256}",

@@ -38,14 +38,17 @@ class Form:
         return not self.errors
 
 
-async def read_form(request: Request) -> Form:
-    """Read a posted form; white space around values goes, as it does nowhere mean anything here."""
+async def read_form(request: Request, largest: int = LARGEST_FILE) -> Form:
+    """Read a posted form; white space around values goes, as it does nowhere mean anything here.
+
+    Of a file ``largest`` bytes are read, and one more where it has more.
+    """
     data = await request.form()
     values: dict[str, str] = {}
     files: dict[str, bytes] = {}
     for name, value in data.multi_items():
         if isinstance(value, UploadFile):
-            files[name] = await value.read(LARGEST_FILE + 1)
+            files[name] = await value.read(largest + 1)
             await value.close()
             values[name] = value.filename or ""
         else:

@@ -1,18 +1,12 @@
 """*Phones > Reset*: of one phone, of those selected, of all found; what follows first, then what became of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
-from certferry.cluster.cluster import Cluster
-from certferry.cluster.phone_search import PhoneLine, PhoneQuery
-from certferry.cluster.phones import device_name
-from certferry.cluster.searching import Slice
 from certferry.cluster.web_jobs import Job
 from certferry.errors import Refusal
 from certferry.web.context import WebContext, context_of
@@ -21,11 +15,10 @@ from certferry.web.pages.certificate_list import SIZES, page_found, page_of, par
 from certferry.web.pages.drawing import draw, go, told
 from certferry.web.pages.forms import read_form
 from certferry.web.pages.once import new_key
-from certferry.web.pages.phone_filter import phone_query
+from certferry.web.pages.phone_filter import chosen_phones, filter_of, found_phones, phone_query
 from certferry.web.pages.sentences import Told
-from certferry.web.phone_resets import KIND, MOST_PHONES, must_be_few, start_resets
+from certferry.web.phone_resets import KIND, start_resets
 from certferry.web.security import User, current_user, require_operator
-from certferry.web.views import served_digests
 
 PHONES = "/show/phones"
 router = APIRouter(prefix=PHONES, dependencies=[Depends(current_user)])
@@ -35,35 +28,15 @@ LISTED = 20
 """Phones that are named before they are reset; the others are counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The phones that are to be reset, as they stand now."""
-
-    lines: Sequence[PhoneLine]
-
-    @property
-    def devices(self) -> str:
-        """Their names as the form carries them: what was shown is what is reset."""
-        return " ".join(each.phone.device for each in self.lines)
-
-    @property
-    def registered(self) -> int:
-        """How many are registered now."""
-        return sum(each.is_registered for each in self.lines)
-
-    @property
-    def absent(self) -> int:
-        """How many are at no node."""
-        return len(self.lines) - self.registered
-
-
 @router.get("/reset")
 def ask_reset(request: Request, context: Context, _user: Operator) -> Response:
     """Show which phones, and what follows, and ask; refused as the reset itself would be."""
     query = request.query_params
-    wanted = Wanted(_find(context.cluster, query))
-    back = {name: query[name] for name in ("text", "status") if query.get(name)}
-    return draw(request, "phones_reset.html", wanted=wanted, listed=LISTED, back=back, key=new_key())
+    if "found" in query:
+        wanted = found_phones(context.cluster, phone_query(query))
+    else:
+        wanted = chosen_phones(context.cluster, query.getlist("device"))
+    return draw(request, "phones_reset.html", wanted=wanted, listed=LISTED, back=filter_of(query), key=new_key())
 
 
 @router.post("/reset")
@@ -75,18 +48,6 @@ async def reset(request: Request, context: Context, user: Operator) -> Response:
         return go(f"{PHONES}/reset")
     job = await start_resets(request.app.state.jobs, context.cluster, user, devices, f"reset:{form.key}")
     return go(f"{PHONES}/resets/{job.id}")
-
-
-def _find(cluster: Cluster, query: QueryParams) -> Sequence[PhoneLine]:
-    """Find the phones that are meant: all that the filter finds, else those that are selected."""
-    devices = frozenset(map(device_name, query.getlist("device")))
-    must_be_few(len(devices))
-    wanted = phone_query(query) if "found" in query else PhoneQuery(devices=devices)
-    found = cluster.phone_search.find(wanted, served_digests(cluster), Slice(0, MOST_PHONES))
-    must_be_few(found.total)
-    if "found" not in query:
-        cluster.resets.must_know(sorted(devices))
-    return found.items
 
 
 @router.get("/resets")
