@@ -92,7 +92,8 @@ def certificate_of(
 
 @asynccontextmanager
 async def registering(context: ssl.SSLContext | None = None, **settings: Any) -> AsyncIterator[Registrar]:
-    registrar = Registrar(LOCAL, known=PHONES.get, context=context, **settings)
+    patient = {"request_timeout": 60, "handshake_timeout": 60}
+    registrar = Registrar(LOCAL, known=PHONES.get, context=context, **{**patient, **settings})
     await registrar.start()
     try:
         yield registrar

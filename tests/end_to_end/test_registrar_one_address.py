@@ -23,7 +23,7 @@ Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @asynccontextmanager
 async def registering(**settings: Any) -> AsyncIterator[Registrar]:
-    registrar = Registrar((LOCAL, 0), known=PHONES.get, **settings)
+    registrar = Registrar((LOCAL, 0), known=PHONES.get, **{"request_timeout": PATIENCE, **settings})
     await registrar.start()
     try:
         yield registrar

@@ -50,7 +50,7 @@ class Line:
 
 @asynccontextmanager
 async def registering(**settings: Any) -> AsyncIterator[Registrar]:
-    registrar = Registrar(("127.0.0.1", 0), known=PHONES.get, **settings)
+    registrar = Registrar(("127.0.0.1", 0), known=PHONES.get, **{"request_timeout": PATIENCE, **settings})
     await registrar.start()
     try:
         yield registrar

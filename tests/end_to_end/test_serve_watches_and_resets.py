@@ -120,10 +120,10 @@ async def test_the_cluster_learns_what_a_phone_does_from_its_first_file_to_its_l
     signer = cluster.identity(Purpose.CALLMANAGER).certificate
     question = CertificateQueryRequest(7, f"CP-8861-{PHONE}", signer.subject, signer.issuer, signer.serial)
     with serving(folder) as process:
-        assert await http.fetch(at(cluster, Service.HTTP), f"CTL{PHONE}.tlv") == ctl
-        assert await tftp.fetch(at(cluster, Service.TFTP), f"ITL{PHONE}.tlv") == itl
-        await http.fetch(at(cluster, Service.HTTP), f"{PHONE}.cnf.xml.sgn")
-        await tvs.ask(at(cluster, Service.TVS), question, trusted=None)
+        assert await http.fetch(at(cluster, Service.HTTP), f"CTL{PHONE}.tlv", timeout=PATIENCE) == ctl
+        assert await tftp.fetch(at(cluster, Service.TFTP), f"ITL{PHONE}.tlv", timeout=20) == itl
+        await http.fetch(at(cluster, Service.HTTP), f"{PHONE}.cnf.xml.sgn", timeout=PATIENCE)
+        await tvs.ask(at(cluster, Service.TVS), question, trusted=None, timeout=PATIENCE)
         async with registered(cluster) as phone:
             lists = DeviceTLInfo(PHONE, "127.0.0.1", ctl=_sha1(ctl), itl=_sha1(itl))
             assert await phone.connection.send_alarm(lists.encode()) == 202

@@ -57,8 +57,8 @@ def address(cluster: Cluster, service: Service) -> tuple[str, int]:
 
 
 async def files(cluster: Cluster) -> tuple[bytes, bytes]:
-    over_tftp = await tftp.fetch(address(cluster, Service.TFTP), FILE)
-    return over_tftp, await http.fetch(address(cluster, Service.HTTP), FILE)
+    over_tftp = await tftp.fetch(address(cluster, Service.TFTP), FILE, timeout=20)
+    return over_tftp, await http.fetch(address(cluster, Service.HTTP), FILE, timeout=60)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

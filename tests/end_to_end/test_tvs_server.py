@@ -93,7 +93,8 @@ def found(signer: Certificate) -> CertificateQueryReply:
 
 @asynccontextmanager
 async def serving(context: ssl.SSLContext, *known: Certificate, **settings: Any) -> AsyncIterator[TvsServer]:
-    server = TvsServer(LOCAL, context, TvsIndex.build((each, ROLES) for each in known), **settings)
+    patient = {"request_timeout": 60, "handshake_timeout": 60}
+    server = TvsServer(LOCAL, context, TvsIndex.build((each, ROLES) for each in known), **{**patient, **settings})
     await server.start()
     try:
         yield server

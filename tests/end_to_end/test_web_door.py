@@ -99,6 +99,7 @@ async def test_one_address_has_so_many_places_and_keeps_no_other_out(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Door, "most_from_one_address", 2)
+    monkeypatch.setattr(Door, "handshake_seconds", 60)
     with knocking(server.port), knocking(server.port), knocking(server.port) as third:
         assert await said_to(third) == b""
         assert b"200 OK" in await asked(server.port, host="127.0.0.2")
