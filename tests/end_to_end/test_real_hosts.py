@@ -53,7 +53,7 @@ def refused(ended: Ended) -> str:
 
 def moves_all_phones(hosts: Site) -> str:
     """Do part 2 of the published procedure; returns the id of the migration."""
-    check = ["dhcp", "check", "--interface", "eth0", "--seconds", 1, "--expect", hosts.destination.tftp, "--json"]
+    check = ["dhcp", "check", "--interface", "eth0", "--seconds", 4, "--expect", hosts.destination.tftp, "--json"]
     assert hosts.sftp.machine.host.certferry(*check).code == 4
     assert hosts.point_to(hosts.destination).code == 0
     assert hosts.sftp.machine.host.certferry(*check).code == 0

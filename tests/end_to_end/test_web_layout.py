@@ -106,7 +106,7 @@ async def _job(publisher: Publisher, path: str, **wanted: Any) -> Any:
     publisher.cluster.accounts.put_token(token)
     headers = {"authorization": f"Bearer {text}"}
     base = f"{publisher.url}/api/v1/"
-    async with httpx.AsyncClient(base_url=base, verify=False, headers=headers, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=base, verify=False, headers=headers, timeout=300) as client:
         job = (await client.post(path, json=wanted)).json()
         await client.get(f"jobs/{job['id']}/events")
         return (await client.get(f"jobs/{job['id']}")).json()
