@@ -56,7 +56,9 @@ async def refused(answer: httpx.Response, status: int, code: str) -> Any:
 
 async def test_the_cluster_is_described(site: Site, ann: httpx.AsyncClient) -> None:
     site.cluster.report_served({"source-pub": 1})
+    site.cluster.heartbeats.beat("serve", ["source-pub"])
     told = await got(ann, "cluster")
+    assert [node["running"] for node in told["nodes"]] == [True, False]
     assert (told["name"], told["release"], told["security_mode"]) == ("source", "11.5.1", "mixed")
     assert [(node["name"], node["served_version"]) for node in told["nodes"]] == [
         ("source-pub", 1), ("source-sub1", None),
@@ -82,6 +84,31 @@ async def test_a_parameter_is_set_and_tells_the_lists_rebuilt(site: Site, ann: h
     await refused(answer, 400, "cluster.parameter-value")
     answer = await ann.put(f"{V1}/parameters/security-mode", json={"value": "mixed", "more": 1})
     assert "more" in (await refused(answer, 422, "web.input"))["fields"]
+
+
+async def test_a_service_is_given_another_port(site: Site, ann: httpx.AsyncClient) -> None:
+    told = (await ann.put(f"{V1}/nodes/SOURCE-sub1/ports/tvs", json={"port": 12445})).json()
+    assert [(node["name"], node["ports"]["tvs"]) for node in told] == [("source-pub", 2445), ("source-sub1", 12445)]
+    assert json.loads(site.cluster.audit_lines()[-1])["action"] == "set-port"
+    await refused(await ann.put(f"{V1}/nodes/x/ports/tvs", json={"port": 1}), 404, "cluster.node-unknown")
+    await refused(await ann.put(f"{V1}/nodes/source-pub/ports/tvs", json={"port": 0}), 422, "web.input")
+    await refused(await ann.put(f"{V1}/nodes/source-pub/ports/ssh", json={"port": 22}), 422, "web.input")
+
+
+async def test_a_callmanager_group_is_put(site: Site, ann: httpx.AsyncClient) -> None:
+    members = ["source-sub1", "source-pub"]
+    told = (await ann.put(f"{V1}/groups/Branch", json={"members": members})).json()
+    assert {"name": "Branch", "members": members} in told
+    answer = await ann.put(f"{V1}/groups/Branch", json={"members": ["elsewhere"]})
+    await refused(answer, 400, "cluster.group-invalid")
+    await refused(await ann.put(f"{V1}/groups/Branch", json={"members": []}), 422, "web.input")
+    assert ("Branch", tuple(members)) in [(group.name, group.members) for group in site.cluster.groups()]
+
+
+async def test_ports_and_groups_are_for_operators(site: Site) -> None:
+    async with site.logged_in("bob") as bob:
+        for path, wanted in (("nodes/source-pub/ports/tvs", {"port": 9}), ("groups/x", {"members": ["source-pub"]})):
+            await refused(await bob.put(f"{V1}/{path}", json=wanted), 403, "web.read-only")
 
 
 # --- certificates
@@ -354,6 +381,31 @@ async def test_an_unknown_address_and_method_are_told_in_the_one_form(ann: httpx
     answer = await ann.patch(f"{V1}/cluster")
     await refused(answer, 405, "web.method")
     assert answer.headers["allow"] == "GET"
+    page = await ann.patch("/show/cluster")
+    assert (page.status_code, page.headers["allow"]) == (405, "GET")
+
+
+async def test_who_watches_may_ask_for_the_status_alone(site: Site) -> None:
+    async with site.visitor() as machine:
+        assert [(await machine.head(path)).status_code for path in ("/livez", "/readyz", "/metrics")] == [200] * 3
+
+
+@pytest.mark.parametrize("said", ["text/plain", "application/x-www-form-urlencoded", "application/xml", None])
+async def test_a_body_that_is_not_said_to_be_json_is_refused_as_such(ann: httpx.AsyncClient, said: str | None) -> None:
+    answer = await ann.post(f"{V1}/bulk/export", content=b"{}", headers={"content-type": said} if said else {})
+    await refused(answer, 415, "web.media-type")
+
+
+async def test_a_body_that_is_no_json_is_told_with_the_place_where_it_breaks(ann: httpx.AsyncClient) -> None:
+    answer = await ann.post(f"{V1}/bulk/export", content=b'{"types": ', headers={"content-type": "application/json"})
+    error = await refused(answer, 422, "web.input")
+    assert error["fields"] == {"body": "no JSON: Expecting value at character 10"}
+
+
+async def test_what_is_static_is_asked_for_again_but_kept(ann: httpx.AsyncClient) -> None:
+    first = await ann.get("/static/certferry.css")
+    assert first.headers["cache-control"] == "no-cache"
+    assert (await ann.get("/static/certferry.css", headers={"if-none-match": first.headers["etag"]})).status_code == 304
 
 
 # --- the forms

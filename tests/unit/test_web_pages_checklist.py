@@ -65,6 +65,7 @@ def import_everything(here: Cluster, there: Cluster) -> None:
 def serve(*clusters: Cluster) -> None:
     for cluster in clusters:
         cluster.report_served({node.name: cluster.version() for node in cluster.nodes()})
+        cluster.heartbeats.beat("serve", [node.name for node in cluster.nodes()])
 
 
 def test_the_steps_follow_one_another(clusters: tuple[Cluster, Cluster]) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from certferry.cluster.accounts import Accounts
 from certferry.cluster.counters import Counters
 from certferry.cluster.database import Database
+from certferry.cluster.heartbeats import Heartbeats
 from certferry.cluster.migration_search import MigrationSearch
 from certferry.cluster.migrations import Migrations
 from certferry.cluster.phone_search import PhoneSearch
@@ -38,6 +39,11 @@ class Ledgers:
     def counters(self) -> Counters:
         """What the nodes' services counted."""
         return Counters(self._database, self._clock)
+
+    @property
+    def heartbeats(self) -> Heartbeats:
+        """Which nodes are served by a process that runs."""
+        return Heartbeats(self._database, self._clock)
 
     @property
     def sightings(self) -> Sightings:

@@ -151,6 +151,15 @@ served = Table(
     comment="which change version each node's services answer from",
 )
 
+heartbeat = Table(
+    "heartbeat",
+    metadata,
+    Column("node", String, primary_key=True),
+    Column("process", String, primary_key=True),
+    Column("at", String, nullable=False),
+    comment="which process serves which node, and when it said so last; who stops takes it back",
+)
+
 touched = Table(
     "touched",
     metadata,

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from struct import Struct
@@ -21,6 +22,7 @@ from uuid import uuid4
 
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.counters import ALIVE
+from certferry.cluster.heartbeats import BEAT
 from certferry.cluster.sightings import RAN_OUT, HeldLists, Sighting, Step
 from certferry.errors import Refusal
 from certferry.serve.registrar import Leaving, Registration
@@ -130,22 +132,36 @@ class Watcher:
         self._strangers: set[str] = set()
         self._odometer = _Odometer()
         self._next_count = 0.0
+        self._nodes: set[str] = set()
+        self._next_beat = 0.0
         self._told = ""
 
     def at(self, node: str) -> NodeWatch:
         """The hooks of the servers of ``node``."""
+        self._nodes.add(node)
         return NodeWatch(node, self._events, self._held)
 
     async def run(self) -> None:
         """Tell the cluster until cancelled."""
         while True:
+            await self.beat()
             await asyncio.sleep(FLUSH_SECONDS)
             await self.flush()
 
     async def close(self) -> None:
-        """Tell what is left."""
+        """Tell what is left, and that no node is served from here any more."""
         self._next_count = 0
         await self.flush()
+        with suppress(Refusal):  # then it falls silent
+            await asyncio.to_thread(self._cluster.heartbeats.stop, self.process)
+
+    async def beat(self) -> None:
+        """Say now and then that this process runs; a database that is away is told later."""
+        if time.monotonic() < self._next_beat:
+            return
+        with suppress(Refusal):
+            await asyncio.to_thread(self._cluster.heartbeats.beat, self.process, self._nodes)
+            self._next_beat = time.monotonic() + BEAT.total_seconds()
 
     async def flush(self) -> None:
         """Tell the cluster what was seen; what cannot be told now is kept."""

@@ -70,8 +70,8 @@ class Armour:
             headers.setdefault(name, value)
         if self._context.https:
             headers.setdefault("strict-transport-security", TRANSPORT_SECURITY)
-        if not scope["path"].startswith("/static/"):
-            headers.setdefault("cache-control", "no-store")
+        # What is static is asked for again too, lest pages of a new release are drawn with the former's looks.
+        headers.setdefault("cache-control", "no-cache" if scope["path"].startswith("/static/") else "no-store")
         visitor = scope.get("state", {}).get("visitor")
         if visitor:
             carrier = Response()

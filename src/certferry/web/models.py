@@ -109,13 +109,14 @@ class NewTokenAnswer(TokenAnswer):
 
 
 class NodeAnswer(Shape):
-    """A node, and which change version its services said they serve (null: never said)."""
+    """A node, whether its services run, and which change version they said they serve (null: never said)."""
 
     name: str
     address: str
     roles: list[str]
     ports: dict[str, int]
     served_version: int | None
+    running: bool
 
 
 class GroupAnswer(Shape):
@@ -123,6 +124,18 @@ class GroupAnswer(Shape):
 
     name: str
     members: list[str]
+
+
+class GroupRequest(Shape):
+    """The nodes of a CallManager group, in order of preference."""
+
+    members: list[Name] = Field(min_length=1, max_length=3)
+
+
+class PortRequest(Shape):
+    """Where a service of one node listens."""
+
+    port: int = Field(ge=1, le=65535)
 
 
 class ClusterAnswer(Shape):

@@ -19,16 +19,19 @@ PREFIX = "certferry"
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _LABELS = ("cluster", "node", "purpose", "store", "subject", "serial")
 
+LOOKING = ["GET", "HEAD"]
+"""Some that watch want to know nothing but the status."""
+
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/livez")
+@router.api_route("/livez", methods=LOOKING)
 async def livez() -> PlainTextResponse:
     """Say that the process answers."""
     return PlainTextResponse("ok\n")
 
 
-@router.get("/readyz")
+@router.api_route("/readyz", methods=LOOKING)
 def readyz(request: Request) -> PlainTextResponse:
     """Say that every cluster's database can be read; answers 503 with the reason otherwise."""
     for cluster in context_of(request).clusters:
@@ -42,7 +45,7 @@ async def may_watch(request: Request) -> None:
         await current_user(request)
 
 
-@router.get("/metrics", dependencies=[Depends(may_watch)])
+@router.api_route("/metrics", methods=LOOKING, dependencies=[Depends(may_watch)])
 def metrics(request: Request) -> Response:
     """Give the metrics in Prometheus' text format."""
     state = request.app.state

@@ -31,6 +31,7 @@ _STATUS = {
     "web.too-many-logins": HTTPStatus.TOO_MANY_REQUESTS,
     "web.too-many-streams": HTTPStatus.TOO_MANY_REQUESTS,
     "web.input": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "web.media-type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "web.too-large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "web.no-such-page": HTTPStatus.NOT_FOUND,
     "web.method": HTTPStatus.METHOD_NOT_ALLOWED,
@@ -100,6 +101,13 @@ class MethodError(UsageError):
     remedy = "Use one of the methods that the header Allow names."
 
 
+class MediaTypeError(UsageError):
+    """The request's body is not said to be JSON."""
+
+    code = "web.media-type"
+    remedy = "Send JSON with the header Content-Type: application/json; only /api/v1/phones/import takes text/csv."
+
+
 class TooLargeError(UsageError):
     """The request's body is larger than any that makes sense here."""
 
@@ -143,7 +151,7 @@ def answer(request: Request, refusal: Refusal, headers: Mapping[str, str] | None
     """Answer programs in JSON, else with the pages' own page, or the login page where somebody has to log in."""
     if not _is_for_programs(request) and hasattr(request.app.state, "refusal_page"):
         try:
-            return _page(request, refusal)
+            return _page(request, refusal, headers or {})
         except Exception:
             logger.exception("the page that tells of a refusal cannot be drawn")
     return _in_json(refusal, headers)
@@ -157,8 +165,9 @@ def _in_json(refusal: Refusal, headers: Mapping[str, str] | None = None) -> Resp
     return JSONResponse({"error": refusal_json(refusal)}, status, {**(headers or {}), **more})
 
 
-def _page(request: Request, refusal: Refusal) -> Response:
+def _page(request: Request, refusal: Refusal, headers: Mapping[str, str]) -> Response:
     response: Response = request.app.state.refusal_page(request, refusal, status_of(refusal))
+    response.headers.update(headers)
     return response
 
 
@@ -180,9 +189,19 @@ async def _on_bad_input(request: Request, error: Exception) -> Response:
     faults: Sequence[Any] = error.errors() if isinstance(error, RequestValidationError) else ()
     if faults and not _is_for_programs(request) and all(fault["loc"][0] == "path" for fault in faults):
         return answer(request, _nothing_here(request))
-    fields = {".".join(map(str, fault["loc"][1:])) or str(fault["loc"][0]): str(fault["msg"]) for fault in faults}
+    said = request.headers.get("content-type", "")
+    has_no_fields = any(fault["type"] == "model_attributes_type" for fault in faults)
+    if _is_for_programs(request) and has_no_fields and "json" not in said:
+        return answer(request, MediaTypeError(f"the body is {said or 'of no type'}, not application/json"))
+    fields = dict(map(_field_of, faults))
     told = "; ".join(f"{field}: {message}" for field, message in fields.items())
     return answer(request, InputError(told or "the request cannot be read", fields))
+
+
+def _field_of(fault: Mapping[str, Any]) -> tuple[str, str]:
+    if fault["type"] == "json_invalid":  # which says where in the text, not in which field
+        return "body", f"no JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}"
+    return ".".join(map(str, fault["loc"][1:])) or str(fault["loc"][0]), str(fault["msg"])
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

@@ -38,7 +38,7 @@ def page(found: Found[T], part: Slice, view: Callable[[T], M]) -> dict[str, Any]
 
 def cluster_view(cluster: Cluster) -> models.ClusterAnswer:
     """Describe a cluster."""
-    served = cluster.served()
+    served, running = cluster.served(), cluster.heartbeats.running()
     return models.ClusterAnswer(
         name=cluster.name,
         release=str(cluster.release),
@@ -50,6 +50,7 @@ def cluster_view(cluster: Cluster) -> models.ClusterAnswer:
                 roles=sorted(node.roles),
                 ports={service.value: port for service, port in node.ports.items()},
                 served_version=served.get(node.name),
+                running=node.name in running,
             )
             for node in cluster.nodes()
         ],

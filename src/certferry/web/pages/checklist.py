@@ -111,9 +111,10 @@ class Side:
 
     @cached_property
     def lagging(self) -> tuple[str, ...]:
-        """The nodes that do not answer from the latest change, or never said so."""
-        served = self.cluster.served()
-        return tuple(node.name for node in self.nodes if served.get(node.name, -1) < self.version)
+        """The nodes that do not run, do not answer from the latest change, or never said so."""
+        served, running = self.cluster.served(), self.cluster.heartbeats.running()
+        current = {node for node in running if served.get(node, -1) >= self.version}
+        return tuple(node.name for node in self.nodes if node.name not in current)
 
     @property
     def option150(self) -> tuple[str, ...]:

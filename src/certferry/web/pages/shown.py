@@ -35,8 +35,8 @@ _OMITTED = ("at", "actor", "action", "previous")
 def cluster(request: Request, context: Context) -> Response:
     """Draw the nodes, their services, and the change version each answers from."""
     opened = context.cluster
-    served, version = opened.served(), opened.version()
-    nodes = [(node, _services(node), served.get(node.name)) for node in opened.nodes()]
+    served, beats, version = opened.served(), opened.heartbeats.latest(), opened.version()
+    nodes = [(node, _services(node), served.get(node.name), beats.get(node.name)) for node in opened.nodes()]
     return draw(
         request,
         "cluster.html",

@@ -58,6 +58,15 @@ web_try = Table(
     comment="logins that were tried lately, so that a limit holds at all servers",
 )
 
+heartbeat = Table(
+    "heartbeat",
+    metadata,
+    Column("node", String, primary_key=True),
+    Column("process", String, primary_key=True),
+    Column("at", String, nullable=False),
+    comment="which process serves which node, and when it said so last; who stops takes it back",
+)
+
 order_by_bytes(metadata)
 
 INDEXES = {
