@@ -1,10 +1,11 @@
 """A process that is killed (SIGKILL) at each step of a bulk operation, and run again. Started by its test.
 
-    python bulk_victim.py OPERATION FOLDER EVERY < settings as JSON
+    python bulk_victim.py OPERATION FOLDER EVERY SSHD < settings as JSON
 
 For every n-th step: fork, do the operation in the child, which kills itself at that step; then look at the exchange
 directory and the cluster as they were left, run the operation to its end, and look again. One line of JSON for each
-step. A step is one SFTP request sent, or one statement sent to the database.
+step. A step is one SFTP request sent, or one statement sent to the database. SSHD is the process of the server, which
+does to the end what it was asked, also by a client that is dead: it is waited for before anybody looks.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -174,8 +176,14 @@ def killed(step: int, operation: str, folder: Path, settings: SftpSettings) -> b
     return os.WIFSIGNALED(status)
 
 
+def let_sessions_end(sshd: int) -> None:
+    """Wait until the server has done all that it was asked."""
+    while Path(f"/proc/{sshd}/task/{sshd}/children").read_text(encoding="ascii"):
+        time.sleep(0.01)
+
+
 def main() -> None:
-    operation, folder, every = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    operation, folder, every, sshd = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     given = json.load(sys.stdin)
     paths = {key: Path(given[key]) for key in ("client_key", "known_hosts")}
     settings = SftpSettings(**{**given, **paths})
@@ -186,6 +194,7 @@ def main() -> None:
         prepared.restore()
         if not killed(step, operation, folder, settings):
             break
+        let_sessions_end(sshd)
         halfway = asyncio.run(look(folder, settings))
         with suppress(exporting.ClusterNotInDirectoryError):  # the removal was complete but for its last words
             asyncio.run(operate(operation, folder, settings))

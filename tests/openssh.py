@@ -22,12 +22,13 @@ needs_sshd = pytest.mark.skipif(SSHD is None, reason="OpenSSH's server (sshd) is
 
 @dataclass(frozen=True)
 class OpenSsh:
-    """A running sshd, the directory it serves, and the settings to reach it."""
+    """A running sshd, the directory it serves, and the settings to reach it. Each session is a child of ``pid``."""
 
     settings: SftpSettings
     directory: Path
     host_key: str
     log: Path
+    pid: int
 
 
 def make_key(path: Path, kind: str = "ssh-ed25519") -> str:
@@ -68,7 +69,7 @@ async def _sshd_on(port: int, home: Path, *options: str, subsystem: str) -> Asyn
         settings = SftpSettings(
             "127.0.0.1", getpass.getuser(), str(directory), port=port, client_key=home / "id", known_hosts=known_hosts
         )
-        yield OpenSsh(settings, directory, host_key, log)
+        yield OpenSsh(settings, directory, host_key, log, process.pid)
     finally:
         process.terminate()
         process.wait(timeout=60)

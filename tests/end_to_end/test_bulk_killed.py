@@ -29,7 +29,8 @@ async def reports(operation: str, tmp_path: Path, every: int) -> list[dict[str, 
             "client_key": str(settings.client_key),
             "known_hosts": str(settings.known_hosts),
         }
-        command = [sys.executable, "-W", "error", str(VICTIM), operation, str(tmp_path / "clusters"), str(every)]
+        words = [operation, str(tmp_path / "clusters"), str(every), str(server.pid)]
+        command = [sys.executable, "-W", "error", str(VICTIM), *words]
         done = subprocess.run(command, input=json.dumps(given).encode(), capture_output=True, check=False)  # noqa: ASYNC221 -- nothing else runs
     assert done.returncode == 0, done.stderr.decode()
     return [json.loads(line) for line in done.stdout.splitlines()]
