@@ -1,15 +1,19 @@
-"""/cluster, /parameters, /served: what the cluster is, and its enterprise parameters."""
+"""/cluster, /nodes, /groups, /parameters, /served: what the cluster is, its ports, groups and parameters."""
 
 from typing import Annotated
 
 from fastapi import Path
 
+from certferry.cluster.values import CallManagerGroup, Service
 from certferry.web.api.shared import ChosenCluster, Context, protected
 from certferry.web.models import (
     ClusterAnswer,
+    GroupAnswer,
+    GroupRequest,
     NodeAnswer,
     ParameterAnswer,
     ParameterRequest,
+    PortRequest,
     RebuiltAnswer,
     ServedAnswer,
 )
@@ -36,6 +40,31 @@ def cluster(cluster: ChosenCluster) -> ClusterAnswer:
 def nodes(cluster: ChosenCluster) -> list[NodeAnswer]:
     """List the nodes, the publisher first."""
     return cluster_view(cluster).nodes
+
+
+@router.put("/nodes/{node}/ports/{service}")
+def set_port(
+    node: Annotated[str, Path(max_length=255)],
+    service: Service,
+    wanted: PortRequest,
+    cluster: ChosenCluster,
+    _user: Operator,
+) -> list[NodeAnswer]:
+    """Let a service of one node listen on another port than the standard one."""
+    cluster.set_port(cluster.node(node).name, service, wanted.port)
+    return cluster_view(cluster).nodes
+
+
+@router.put("/groups/{name}")
+def put_group(
+    name: Annotated[str, Path(min_length=1, max_length=255)],
+    wanted: GroupRequest,
+    cluster: ChosenCluster,
+    _user: Operator,
+) -> list[GroupAnswer]:
+    """Add a CallManager group, or change a known one."""
+    cluster.put_group(CallManagerGroup(name, tuple(wanted.members)))
+    return cluster_view(cluster).groups
 
 
 @router.get("/served")
