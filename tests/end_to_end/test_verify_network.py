@@ -2,21 +2,23 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certferry.cluster.cluster import Cluster
 from certferry.fleet import tvs
+from certferry.fleet.dial import client_context
 from certferry.lab.keys import PooledKeys
 from certferry.lab.lab import tftp_servers
 from certferry.lab.pair import Pair, drop, own
-from certferry.migrate import survey
+from certferry.migrate import survey, verify_emcc
 from certferry.migrate.gather import Looking, Reach
 from certferry.migrate.place import Place
 from certferry.migrate.rehearse import choose_phones
@@ -25,6 +27,7 @@ from certferry.migrate.verify import verify
 from certferry.phone.events import Address
 from certferry.serve.tls import server_context
 from certferry.trust.purpose import Purpose, Store
+from certferry.wire.certificate import Certificate
 from certferry.wire.tvs import Request
 
 
@@ -134,3 +137,23 @@ async def test_emcc_is_proven_by_a_handshake_when_the_stores_are_open(tmp_path: 
     assert all("a handshake on 8443 verifies" in evidence for evidence in told)
     assert of(without, "emcc.tomcat") == ["warn", "pass"]
     assert any("does not verify" in check.evidence for check in without.checks if check.id == "emcc.tomcat")
+
+
+async def test_of_a_large_tomcat_trust_only_what_the_server_presents_is_loaded(
+    tmp_path: Path, key_pool: PooledKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[int] = []
+
+    def counted(trusted: Iterable[Certificate] | None, **options: Any) -> ssl.SSLContext:
+        chosen = None if trusted is None else list(trusted)
+        loaded.append(len(chosen or ()))
+        return client_context(chosen, **options)
+
+    monkeypatch.setattr(verify_emcc, "client_context", counted)
+    async with Pair.opened(tmp_path, key_pool, nodes=2) as pair, tomcat(pair.source), tomcat(pair.destination):
+        await pair.exchange()
+        assert len(pair.source.trust_entries(Store.TOMCAT_TRUST)) > 1
+        result = await verified(pair, inside=True)
+    told = [check.evidence for check in result.checks if check.id == "emcc.tomcat"]
+    assert sum("a handshake on 8443 verifies" in evidence for evidence in told) == 2
+    assert max(loaded) == 1
