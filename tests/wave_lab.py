@@ -52,7 +52,7 @@ class WaveLab:
             self.resets[event.device] += 1
 
     async def until(
-        self, holds: Callable[[], bool], seconds: float = 60, by: asyncio.subprocess.Process | None = None
+        self, holds: Callable[[], bool], seconds: float = 120, by: asyncio.subprocess.Process | None = None
     ) -> None:
         """Wait for what other processes bring about; in vain when the one that does it has ended."""
         async with asyncio.timeout(seconds):
@@ -139,7 +139,7 @@ async def run(*arguments: object) -> Ended:
 
 async def ended(process: asyncio.subprocess.Process) -> Ended:
     """Wait for a process."""
-    stdout, stderr = await asyncio.wait_for(process.communicate(), 120)
+    stdout, stderr = await asyncio.wait_for(process.communicate(), 300)
     assert process.returncode is not None
     return Ended(process.returncode, stdout.decode(), stderr.decode())
 
