@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from certferry.cli.files import read_file, write_file
+from certferry.cli.files import naming, read_file, write_file
 from certferry.cli.options import ClusterOption, JsonOption, YesOption, confirm, named_again, open_cluster, output
 from certferry.cli.output import Output
 from certferry.cluster.certificate_search import CertificateNotFoundError, file_name
@@ -217,7 +217,8 @@ def _deliver(out: Output, to: str, data: bytes) -> None:
 def read_certificate(file: Path) -> Certificate:
     """Read a certificate file, PEM or DER."""
     data = read_file(file)
-    return Certificate.from_pem(data) if b"-----BEGIN" in data else Certificate.parse(data)
+    with naming(file):
+        return Certificate.from_pem(data) if b"-----BEGIN" in data else Certificate.parse(data)
 
 
 def _expiry(held: Identity | TrustEntry) -> datetime:

@@ -1,13 +1,20 @@
 """Files and URLs named on the command line."""
 
 import asyncio
+import os
+import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from certferry.cli.addresses import check_host
+from certferry.cluster.phones import parse_csv
+from certferry.cluster.values import Phone
 from certferry.errors import Refusal, UsageError
 from certferry.fleet import http, tftp
+from certferry.wire.trust_list import TrustList
 
 TFTP_PORT, HTTP_PORT = 69, 6970
 LARGEST_FILE = 64 * 1024 * 1024
@@ -69,9 +76,37 @@ def write_file(to: str, data: bytes) -> None:
         sys.stdout.buffer.flush()
         return
     try:
-        Path(to).write_bytes(data)
+        _write_whole(Path(to), data)
     except OSError as error:
         raise FileUnwritableError(f"cannot write {to}: {error.strerror}") from error
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write all of a file or nothing: what stood there before stands until the new one is whole."""
+    path = path.resolve()  # a link stays a link
+    stands = path.exists()
+    if stands and not (path.is_file() and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        path.write_bytes(data)  # a device or a pipe; or refused as it would be in place
+        return
+    unfinished = path.with_name(f".certferry-{secrets.token_hex(8)}")
+    try:
+        unfinished.write_bytes(data)
+        if stands:
+            unfinished.chmod(path.stat().st_mode & 0o7777)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(place: Path | str) -> Iterator[None]:
+    """Name the file or URL in what is refused of its content: codecs see bytes, and know of no file."""
+    try:
+        yield
+    except Refusal as refusal:
+        refusal.sentence = f"{place}: {refusal.sentence}"
+        refusal.args = (refusal.sentence,)
+        raise
 
 
 def read_place(place: str) -> bytes:
@@ -79,6 +114,20 @@ def read_place(place: str) -> bytes:
     if "://" not in place:
         return read_file(Path(place))
     return asyncio.run(_fetch(place))
+
+
+def read_trust_list(place: str) -> tuple[bytes, TrustList]:
+    """Read a CTL or ITL from a file or URL; raises ``MalformedError`` with its name."""
+    data = read_place(place)
+    with naming(place):
+        return data, TrustList.parse(data)
+
+
+def read_phones(csv: Path) -> list[Phone]:
+    """Read the phones of a CSV file; raises ``PhoneInvalidError`` with its name."""
+    text = read_text(csv)
+    with naming(csv):
+        return parse_csv(text)
 
 
 async def _fetch(url: str) -> bytes:

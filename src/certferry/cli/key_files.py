@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from certferry.cli.files import read_file
+from certferry.cli.files import naming, read_file
 from certferry.cli.output import Output
 from certferry.cli.passwords import first_line
 from certferry.errors import Refusal, UsageError
@@ -58,8 +58,9 @@ def read_signer(out: Output, file: Path, password_file: Path | None) -> tuple[Ce
     key = _load(file, pem, None) or _load(file, pem, _password(out, file, password_file))
     if not isinstance(key, rsa.RSAPrivateKey):
         raise KeyFileError(f"the key in {file} is not an RSA key")
-    certificate = Certificate.from_pem(pem)
-    require_key_of(certificate, key)
+    with naming(file):
+        certificate = Certificate.from_pem(pem)
+        require_key_of(certificate, key)
     return certificate, key
 
 

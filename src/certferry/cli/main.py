@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,6 +52,7 @@ def _root(
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run the command line of the process, or ``arguments``; ends with ``SystemExit`` and one of ``ExitCode``."""
+    _open_what_is_closed()
     let_any_text_out()
     log_plainly()
     if arguments is None:
@@ -62,6 +64,16 @@ def run(arguments: Sequence[str] | None = None) -> None:
         # The reader of our output went away (certferry ... | head): nothing is wrong, nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.DONE)
+
+
+def _open_what_is_closed() -> None:
+    """Give a process that was started without a standard stream (``certferry ... >&-``) the null device there.
+
+    Python has None in its place. The lowest numbers are opened first, so that no database gets that of a stream.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 -- as long as the process
 
 
 def _interrupt(*_: object) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from certferry.cli.files import read_text
+from certferry.cli.files import read_phones
 from certferry.cli.migrate_options import (
     DestinationOption,
     MigrationArgument,
@@ -24,7 +24,7 @@ from certferry.cli.options import ClusterUnnamedError, JsonOption, open_place, o
 from certferry.cli.output import Output
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.migrations import Migration, MigrationPhone, PhoneState
-from certferry.cluster.phones import device_name, parse_csv
+from certferry.cluster.phones import device_name
 from certferry.migrate.waves.choosing import Choice, Chosen, choose
 from certferry.migrate.waves.planning import WAVE, Rules, Threshold, plan_waves
 from certferry.migrate.waves.sides import Sides
@@ -87,7 +87,7 @@ def plan(
     rules = Rules(pace, between, patience, Threshold.parse(stop_at))
     first = cluster.migrations.find(failed_of) if failed_of is not None else None
     sides = _sides(cluster, destination, first)
-    listed = [phone.device for phone in parse_csv(read_text(csv))] if csv else []
+    listed = [phone.device for phone in read_phones(csv)] if csv else []
     devices = [*(device_name(text) for text in device or []), *listed]
     everything = everything or (first is not None and not (devices or group))
     choice = Choice(everything, group or [], devices, percent, skip_unknown, _failed(cluster, first))

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from certferry.cli.exit_codes import ExitCode
-from certferry.cli.files import read_text
+from certferry.cli.files import read_phones
 from certferry.cli.options import ClusterOption, JsonOption, open_cluster, output
 from certferry.cli.progress import progress_bars
 from certferry.cluster.acting import actor
 from certferry.cluster.hand_resets import WAIT_SECONDS, reset_by_hand
-from certferry.cluster.phones import DEFAULT_GROUP, device_name, parse_csv
+from certferry.cluster.phones import DEFAULT_GROUP, device_name
 from certferry.cluster.values import DEFAULT_MODEL, Phone
 
 app = typer.Typer(help="The phones a cluster knows.")
@@ -40,7 +40,7 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Add all phones of a CSV file; one faulty line adds none."""
-    _add(parse_csv(read_text(csv)), cluster, as_json=as_json)
+    _add(read_phones(csv), cluster, as_json=as_json)
 
 
 @app.command("list")

@@ -8,7 +8,7 @@ import typer
 
 from certferry.cli.cert import read_certificate
 from certferry.cli.exit_codes import ExitCode
-from certferry.cli.files import read_file, write_file
+from certferry.cli.files import naming, read_file, write_file
 from certferry.cli.key_files import KeyOption, KeyPasswordOption, read_signer
 from certferry.cli.options import JsonOption, output
 from certferry.errors import UsageError
@@ -62,7 +62,9 @@ def unsign(
         raise SuffixError(f"{file} does not end in {SUFFIX}")
     if to is None and file.name.endswith(ENCRYPTED_SUFFIX):
         raise SuffixError(f"{file} is encrypted: without its signature it is still nothing that can be read")
-    signed, target = SignedFile.parse(read_file(file)), to or str(file.with_suffix(""))
+    data, target = read_file(file), to or str(file.with_suffix(""))
+    with naming(file):
+        signed = SignedFile.parse(data)
     verified = signed.verify(read_certificate(certificate)) if certificate else None
     result = {"to": target, "filename": signed.header.filename, "signer": signed.header.subject, "verified": verified}
     if verified is False:

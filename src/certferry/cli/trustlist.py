@@ -8,7 +8,7 @@ import typer
 
 from certferry.cli import trustlist_build
 from certferry.cli.exit_codes import ExitCode
-from certferry.cli.files import read_place
+from certferry.cli.files import read_trust_list
 from certferry.cli.options import JsonOption, output
 from certferry.cli.role_names import role_name
 from certferry.trust.list_check import check_list, signature_of
@@ -26,8 +26,7 @@ Place = Annotated[
 def show(file: Place, as_json: JsonOption = False) -> None:
     """Decode a trust list and print it as 'show ctl' and 'show itl' do."""
     out = output(as_json)
-    data = read_place(file)
-    parsed = TrustList.parse(data)
+    data, parsed = read_trust_list(file)
     signature = signature_of(data, parsed)
     out.data(_describe(data, parsed, signature))
     if not out.as_json:
@@ -46,8 +45,8 @@ def verify(
 ) -> None:
     """Check signature, signer, size and validity; exit 4 when a check fails."""
     out = output(as_json)
-    data = read_place(file)
-    held = TrustList.parse(read_place(trusted)) if trusted else None
+    data, _ = read_trust_list(file)
+    held = read_trust_list(trusted)[1] if trusted else None
     checks = check_list(data, datetime.now(UTC), held)
     ok = all(check.verdict in ("pass", "warn") for check in checks)
     described = [

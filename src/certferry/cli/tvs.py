@@ -10,13 +10,12 @@ import typer
 from certferry.cli.addresses import parse_address
 from certferry.cli.cert import read_certificate
 from certferry.cli.exit_codes import ExitCode
-from certferry.cli.files import read_place
+from certferry.cli.files import read_trust_list
 from certferry.cli.options import JsonOption, output
 from certferry.cli.role_names import role_name
 from certferry.fleet.tvs import TvsAnswer, ask
 from certferry.trust.list_check import tvs_certificates
 from certferry.wire.certificate import Certificate
-from certferry.wire.trust_list import TrustList
 from certferry.wire.tvs import CertificateQueryRequest, CertificateVerificationRequest, Request, Status
 
 app = typer.Typer(help="Talk to a Trust Verification Service.")
@@ -49,7 +48,7 @@ def ask_(
     out = output(as_json)
     asked = read_certificate(certificate)
     request = _request(asked, device, query=query)
-    anchors = tvs_certificates(TrustList.parse(read_place(trusted))) if trusted else None
+    anchors = tvs_certificates(read_trust_list(trusted)[1]) if trusted else None
     address = parse_address(host, TVS_PORT)
     answer = asyncio.run(ask(address, request, trusted=anchors, timeout=timeout, allow_tls10=allow_tls10))
     described = _describe(answer)

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from certferry.cli.files import read_text, write_file
+from certferry.cli.files import read_phones, write_file
 from certferry.cli.output import Output
-from certferry.cluster.phones import device_name, parse_csv
+from certferry.cluster.phones import device_name
 from certferry.migrate.place import HTTP_PORT, TVS_PORT, Place
 from certferry.migrate.rehearse import Rehearsed, choose_phones
 from certferry.migrate.report import render_html
@@ -56,7 +56,7 @@ def phones_of(
     source: Place, devices: Sequence[str] | None, csv: Path | None, count: int | None, model: str
 ) -> list[Rehearsed]:
     """Say which phones: named, of the CSV, else of the source's database or made up."""
-    listed = parse_csv(read_text(csv)) if csv else []
+    listed = read_phones(csv) if csv else []
     chosen = [Rehearsed(phone.device, phone.model) for phone in listed]
     names = [device_name(text) for text in devices or []]
     if names or not chosen:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 import uvloop
 
-from certferry.cli.files import read_file
+from certferry.cli.files import naming, read_file
 from certferry.cli.options import JsonOption, output
 from certferry.cli.verification_options import (
     DEFAULT_MODEL,
@@ -92,7 +92,9 @@ def _addresses(text: str | None) -> tuple[str, ...] | None:
 
 
 def _held(ctl: Path | None, itl: Path | None) -> dict[Kind, bytes]:
-    held = {kind: read_file(path) for kind, path in ((Kind.CTL, ctl), (Kind.ITL, itl)) if path}
-    for data in held.values():
-        TrustList.parse(data)
+    files = {kind: path for kind, path in ((Kind.CTL, ctl), (Kind.ITL, itl)) if path}
+    held = {kind: read_file(path) for kind, path in files.items()}
+    for kind, path in files.items():
+        with naming(path):
+            TrustList.parse(held[kind])
     return held

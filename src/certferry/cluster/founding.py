@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
@@ -50,7 +50,13 @@ def new_place(location: ClusterLocation, key: bytes | None = None) -> Iterator[S
     folder = location.key_file.parent
     is_new, key_stood = not folder.exists(), location.key_file.exists()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    seal = Seal.create(location.key_file, key)
+    try:
+        seal = Seal.create(location.key_file, key)
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # not empty: somebody else began a cluster there meanwhile
+                folder.rmdir()
+        raise
     try:
         yield seal
     except BaseException:

@@ -11,6 +11,7 @@ from certferry.errors import Refusal
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
+_ROOM = "See that the disk has room and that you may write there, then run it again."
 
 
 class SealError(Refusal):
@@ -39,8 +40,12 @@ class Seal:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError as error:
             raise SealError(f"{path} exists already", remedy="Use another place for the new cluster.") from error
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(key)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(key)
+        except OSError as error:  # a full disk; half a key would stand in the way of the next try
+            path.unlink()
+            raise SealError(f"cannot write the key file {path}: {error.strerror}", remedy=_ROOM) from error
         return cls(key)
 
     @classmethod

@@ -61,9 +61,9 @@ def decide_upload(cluster: Cluster, certificate: Certificate, store: Store, now:
 
 def read_certificates(data: bytes, file: str) -> list[Certificate]:
     """Read a certificate, DER or PEM, and what follows it in a PEM text: its chain."""
-    if b"-----BEGIN" not in data:
-        return [Certificate.parse(data)]
     try:
+        if b"-----BEGIN" not in data:
+            return [Certificate.parse(data)]
         return [Certificate.of(each) for each in x509.load_pem_x509_certificates(data)]
-    except (ValueError, x509.InvalidVersion) as error:
+    except (ValueError, x509.InvalidVersion, CertificateMalformedError) as error:
         raise CertificateMalformedError(f"{file}: {error}") from error
