@@ -178,7 +178,7 @@ async def test_deleting_tells_which_roles_are_lost_and_can_be_undone(
         undo = next(link for link in done.links if "/undo/" in link)
         asked = await reader.open(undo)
         assert "put back" in asked.text
-        assert "was taken back: 1 steps" in (await reader.send(asked, undo)).text
+        assert "was taken back. Steps: 1." in (await reader.send(asked, undo)).text
     assert foreign in {entry.certificate for entry in site.cluster.trust_entries()}
 
 

@@ -1,5 +1,6 @@
 """The migration console and its verification: whatever is asked of it, by whomever, once."""
 
+import re
 from typing import Any
 
 import pytest
@@ -49,6 +50,15 @@ async def test_what_dhcp_names_goes_into_the_verification(site: Site, typed: str
     assert job.asked["option150"] == asked
     (verdict,) = [check["verdict"] for check in job.result["checks"] if check["id"] == "option150"]
     assert (verdict == "unknown") == (asked is None)
+
+
+async def test_how_many_checks_failed_is_told_once_there_was_a_verification(site: Site) -> None:
+    async with reading(site) as ann:
+        before = await ann.open("/migration")
+        assert "Failed last time" not in before.text
+        await ann.send(before, "/migration/verify")
+        await site.ended()
+        assert re.search(r"Failed last time: [1-9]", (await ann.open("/migration")).text)
 
 
 # --- jobs that a restart found

@@ -157,7 +157,10 @@ def _vouches(cluster: Cluster, asked: Vouched, trust_list: TrustList) -> bool:
 
 def _records(cluster: Cluster, shown: ShownList) -> Iterator[ShownRecord]:
     signer = find_signer(shown.parsed, shown.parsed)
-    owners = {each.certificate.der: f"{each.purpose} · {each.node or '*'}" for each in cluster.identities()}
+    owners = {
+        each.certificate.der: f"{each.purpose} · {each.node}" if each.node else each.purpose.value
+        for each in cluster.identities()
+    }
     for record in shown.parsed.records:
         held = record.parsed if record.certificate else None
         yield ShownRecord(
