@@ -396,7 +396,7 @@ async def test_garbage_ends_only_its_own_connection(plain: Registrar, garbage: b
 async def test_idle_and_dripping_peers_are_cut_off_and_delay_nobody() -> None:
     async with registering(request_timeout=0.4) as registrar, connection(registrar) as (idle, _):
         async with connection(registrar) as (reader, writer):
-            await until(lambda: registrar.connections.open == 2)
+            await until(lambda: registrar.connections.accepted == 2)
             registrar.request_timeout = 60  # whoever comes from now on has that long
             closed = asyncio.create_task(until_closed(reader))
             await register(registrar.address, PLAIN, context=None)
