@@ -273,7 +273,8 @@ def test_the_way_back_is_a_migration_of_those_that_moved_from_the_destination(en
 def test_there_is_no_way_back_for_phones_that_did_not_move(ends: Ends) -> None:
     first = ends.planned()
     refused = certferry("migrate", "back", first, *ends.here, "--json")
-    assert (refused.code, refused.error["code"]) == (2, "waves.nothing-chosen")
+    assert (refused.code, refused.error["code"]) == (2, "waves.nothing-moved")
+    assert first in refused.error["sentence"]
 
 
 # --- list, cancel, those that failed
@@ -367,6 +368,14 @@ def test_only_the_phones_that_failed_are_planned_again_for_the_same_destination(
     assert (told["destination"], told["settings"]["failed_of"]) == (place_of(ends.destination), first)
     one = certferry("migrate", "plan", *ends.here, "--failed-of", first, "--device", failed[0], "--json").json
     assert [phone["device"] for phone in one["phones"]] == [failed[0]]
+
+
+def test_no_phone_migrates_to_where_it_is(ends: Ends) -> None:
+    source = Path(ends.source.location.text)
+    same = source.parent / "." / source.name / ".." / source.name
+    refused = certferry("migrate", "plan", *ends.here, "--destination", same, "--all", "--json")
+    assert (refused.code, refused.error["code"]) == (2, "waves.same-cluster")
+    assert ends.source.migrations.all() == ()
 
 
 def test_where_no_phone_failed_there_is_nothing_to_plan(ends: Ends) -> None:

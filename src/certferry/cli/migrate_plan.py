@@ -25,7 +25,7 @@ from certferry.cli.output import Output
 from certferry.cluster.cluster import Cluster
 from certferry.cluster.migrations import Migration, MigrationPhone, PhoneState
 from certferry.cluster.phones import device_name
-from certferry.migrate.waves.choosing import Choice, Chosen, choose
+from certferry.migrate.waves.choosing import Choice, Chosen, NothingMovedError, SameClusterError, choose
 from certferry.migrate.waves.planning import WAVE, Rules, Threshold, plan_waves
 from certferry.migrate.waves.sides import Sides
 from certferry.migrate.waves.status import WaveStatus, count_waves
@@ -100,7 +100,10 @@ def _sides(source: Cluster, destination: str | None, first: Migration | None) ->
         return open_sides(source, destination, first)
     if destination is None:
         raise ClusterUnnamedError("the destination was not named", remedy="Give --destination FOLDER.")
-    return Sides(source, open_place(destination))
+    sides = Sides(source, open_place(destination))
+    if place_of(sides.destination) == place_of(source):
+        raise SameClusterError(f"source and destination are both {place_of(source)}")
+    return sides
 
 
 def _failed(source: Cluster, first: Migration | None) -> frozenset[str] | None:
@@ -136,6 +139,8 @@ def back(
         Threshold.parse(stop_at) if stop_at else old.stop_at,
     )
     moved = {p.device for p in cluster.migrations.phones(first.id) if p.state is PhoneState.MOVED}
+    if not moved:
+        raise NothingMovedError(f"no phone of migration {first.id} moved, so there is none to bring back")
     returning = Sides(sides.destination, sides.source)
     known = [phone.device for phone in returning.source.phones() if phone.device in moved]
     chosen = choose(Choice(devices=known), returning.source.phones(), returning.destination.phones())

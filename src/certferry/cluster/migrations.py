@@ -308,7 +308,11 @@ def _refuse_overlap(connection: Connection, identifier: str) -> None:
     )
     other = connection.execute(asked.limit(1)).first()
     if other:
-        raise MigrationOverlapError(f"{other.device} is in migration {other.migration}, which is running")
+        raise MigrationOverlapError(
+            f"{other.device} is in migration {other.migration}, which is running",
+            remedy=f"Let it end, or pause it with 'certferry migrate pause {other.migration}'; where nobody steers it, "
+            "go on with it (resume) or give it up (cancel).",
+        )
 
 
 def _update(migration: Migration) -> Any:

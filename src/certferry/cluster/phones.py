@@ -21,6 +21,7 @@ _DEVICE = re.compile(r"SEP[0-9A-F]{12}")
 _MODEL = re.compile(r"[A-Za-z0-9-]{1,16}")
 _TRUTHS = dict.fromkeys(("true", "yes", "1", "t"), True) | dict.fromkeys(("false", "no", "0", "f", ""), False)
 _FAULTS_TOLD = 20
+_SEE_GROUPS = "See the groups with 'certferry cluster show'; make one with: certferry cluster set group.NAME NODE,NODE"
 
 
 class PhoneInvalidError(UsageError):
@@ -151,7 +152,9 @@ def put_phones(connection: Connection, phones: Sequence[Phone]) -> None:
         if not _MODEL.fullmatch(phone.model):
             raise PhoneInvalidError(f"{phone.device}: {phone.model!r} is not a model")
         if phone.group not in groups:
-            raise PhoneInvalidError(f"{phone.device}: there is no CallManager group {phone.group!r}")
+            raise PhoneInvalidError(
+                f"{phone.device}: there is no CallManager group {phone.group!r}", remedy=_SEE_GROUPS
+            )
         if "\0" in phone.description:
             raise PhoneInvalidError(f"{phone.device}: the description holds a NUL")
         rows.append(

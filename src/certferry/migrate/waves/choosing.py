@@ -18,6 +18,20 @@ class NothingChosenError(UsageError):
     remedy = "Say which phones: --all, --group NAME, --csv FILE, --device SEP<MAC> or --failed-of MIGRATION."
 
 
+class NothingMovedError(UsageError):
+    """The way back is asked for of a migration in which no phone moved."""
+
+    code = "waves.nothing-moved"
+    remedy = "See where its phones are with: certferry migrate status"
+
+
+class SameClusterError(UsageError):
+    """Source and destination of a migration are one cluster."""
+
+    code = "waves.same-cluster"
+    remedy = "Name the cluster that the phones leave with --source, and the one they go to with --destination."
+
+
 class SourceEmptyError(UsageError):
     """All phones of the source were chosen, and it knows none."""
 
