@@ -74,7 +74,8 @@ class Paper:
 
 @asynccontextmanager
 async def tvs(paper: Paper, **settings: Any) -> AsyncIterator[TvsServer]:
-    server = TvsServer(LOCAL, paper.context, paper.index, **settings)
+    patient = {"handshake_timeout": PATIENCE, "request_timeout": PATIENCE}
+    server = TvsServer(LOCAL, paper.context, paper.index, **{**patient, **settings})
     await server.start()
     try:
         yield server
