@@ -123,6 +123,8 @@ async def test_every_node_is_told_of_an_import_and_answers_from_it(
             signer = make_certificate(f"CN=destination{number}")
             await served(cluster, trust(cluster, signer))
             assert [await status(cluster, signer, node) for node in (PUB, SUB)] == [Status.VALID] * 2
+        assert cluster.heartbeats.running() == {PUB, SUB}
+    assert cluster.heartbeats.latest() == {}
 
 
 @pytest.mark.usefixtures("told_only")

@@ -82,6 +82,14 @@ async def test_a_server_says_so_before_anything_happens_and_takes_it_back_when_i
     assert cluster.heartbeats.running() == frozenset()
 
 
+async def test_a_server_that_closed_says_nothing_more(cluster: Cluster) -> None:
+    watcher = Watcher(cluster)
+    watcher.at("source-pub")
+    await watcher.close()
+    await watcher.beat()
+    assert cluster.heartbeats.running() == frozenset()
+
+
 async def test_a_database_that_is_away_ends_no_server(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: object) -> None:
         raise DatabaseError("it is away")

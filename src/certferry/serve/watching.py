@@ -134,6 +134,7 @@ class Watcher:
         self._next_count = 0.0
         self._nodes: set[str] = set()
         self._next_beat = 0.0
+        self._is_closed = False
         self._told = ""
 
     def at(self, node: str) -> NodeWatch:
@@ -153,15 +154,25 @@ class Watcher:
         self._next_count = 0
         await self.flush()
         with suppress(Refusal):  # then it falls silent
-            await asyncio.to_thread(self._cluster.heartbeats.stop, self.process)
+            await asyncio.to_thread(self._say_stopped)
 
     async def beat(self) -> None:
         """Say now and then that this process runs; a database that is away is told later."""
         if time.monotonic() < self._next_beat:
             return
         with suppress(Refusal):
-            await asyncio.to_thread(self._cluster.heartbeats.beat, self.process, self._nodes)
+            await asyncio.to_thread(self._say_alive)
             self._next_beat = time.monotonic() + BEAT.total_seconds()
+
+    def _say_alive(self) -> None:
+        with self._telling:  # a thread that was begun before the server stopped may not have the last word
+            if not self._is_closed:
+                self._cluster.heartbeats.beat(self.process, self._nodes)
+
+    def _say_stopped(self) -> None:
+        with self._telling:
+            self._is_closed = True
+            self._cluster.heartbeats.stop(self.process)
 
     async def flush(self) -> None:
         """Tell the cluster what was seen; what cannot be told now is kept."""
