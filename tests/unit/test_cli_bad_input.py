@@ -227,10 +227,10 @@ def test_a_refusal_without_json_says_nothing_on_standard_output() -> None:
 
 
 def test_a_defect_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_text: str) -> bytes:
+    def broken(_text: str) -> None:
         raise RuntimeError("out of cheese")
 
-    monkeypatch.setattr("certferry.cli.trustlist.read_place", broken)
+    monkeypatch.setattr("certferry.cli.trustlist.read_trust_list", broken)
     ended = certferry("trustlist", "show", "x", "--json")
     assert ended.code == 1
     assert ended.error["code"] == "cli.unforeseen"
