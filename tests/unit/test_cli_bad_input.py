@@ -30,7 +30,7 @@ OPTIONS = [
 ]  # fmt: skip
 VALUES = [
     "tomcat", "CallManager", "ITLRecovery", "Phone-SAST-trust", "source-pub", "source-sub1", "SEP001122334455", "-1",
-    "0", "65536", "1e309", "nan", "", ".", "/", "/nowhere/at/all", "/dev/null", "a=1.2.3.4:publisher", "11.5.1", "9.9",
+    "0", "65536", "1e309", "nan", "", ".", "/", "/dev/null/at/all", "/dev/null", "a=1.2.3.4:publisher", "11.5.1", "9.9",
     "rollback-to-pre-8.0", "port.source-pub.tftp", "group.Default", "127.0.0.1:1", "[::1", "tftp://", "http://[", "all",
     "CLUSTER=00", "FILE=X:tftp", "[/bold]", "\\[x", ":b:", "\x1b[31m", "\u202e", "\udcff", "%s%n", "'", '"', "😀",
 ]  # fmt: skip
