@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from certferry.cluster.cluster import Cluster, ClusterSpec
@@ -34,6 +35,10 @@ TYPE_OF = {
     "C": NameOID.COUNTRY_NAME,
     "DC": NameOID.DOMAIN_COMPONENT,
 }
+settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=2000)
+settings.load_profile("same")
+"""Every run tries the same examples, however busy the machine is; ``--hypothesis-profile=search`` looks for others."""
 _serials = count(0x5A00_0000_0000_0000_0000_0000_0000_0001)
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 MakeCertificate = Callable[..., Certificate]

@@ -64,7 +64,9 @@ def by_place(cluster: Cluster) -> dict[tuple[Store, str], TrustEntry]:
 
 
 @given(changes)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_changes_undone_in_reverse_restore_the_original_entries(
     cluster: Cluster, certificates: list[Certificate], planned: list[Steps]
 ) -> None:
@@ -81,7 +83,9 @@ def test_changes_undone_in_reverse_restore_the_original_entries(
 
 
 @given(st.lists(steps, max_size=10))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_a_change_does_what_a_set_of_places_would(
     cluster: Cluster, certificates: list[Certificate], planned: Steps
 ) -> None:

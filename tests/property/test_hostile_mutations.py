@@ -133,7 +133,9 @@ def spoiled(data: bytes, chance: random.Random) -> bytes:
     return bytes(broken)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(seed=st.integers(0, 2**32))
 @pytest.mark.parametrize("kind", READERS)
 def test_what_was_spoiled_is_read_or_refused(samples: Samples, kind: str, seed: int) -> None:

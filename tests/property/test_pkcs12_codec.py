@@ -11,7 +11,9 @@ from certferry.wire.pkcs12_outline import Outline
 from conftest import MakeCertificate
 
 NAMES = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=("C", "Z")), min_size=1, max_size=40)
-SHARED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARED = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,9 @@ def test_arbitrary_bytes_raise_only_the_codec_s_errors(data: bytes) -> None:
         parse(data, ["pw", None])
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     kind=st.sampled_from(["modern", "legacy", "plain", "without mac"]),
     changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4),
@@ -79,7 +83,9 @@ def test_a_file_without_a_mac_opens_with_any_password_and_says_so(
     assert [entry.certificate for entry in bundle.certificates] == shelf[:2]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(cut=st.integers(0, 10_000))
 def test_a_truncated_file_is_malformed(files: dict[str, bytes], cut: int) -> None:
     whole = files["plain"]

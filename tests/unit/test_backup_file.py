@@ -3,7 +3,8 @@
 import hashlib
 import io
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,12 +49,15 @@ def written() -> bytes:
 
 
 @pytest.fixture
-def read(tmp_path: Path) -> Open:
-    def read(data: bytes) -> BackupReader:
-        (tmp_path / "backup").write_bytes(data)
-        return BackupReader((tmp_path / "backup").open("rb", buffering=0), "backup")
+def read(tmp_path: Path) -> Iterator[Open]:
+    with ExitStack() as opened:
 
-    return read
+        def read(data: bytes) -> BackupReader:
+            opened.close()  # one is read at a time
+            (tmp_path / "backup").write_bytes(data)
+            return BackupReader(opened.enter_context((tmp_path / "backup").open("rb", buffering=0)), "backup")
+
+        yield read
 
 
 def sealed_anew(data: bytes) -> bytes:
@@ -61,7 +65,6 @@ def sealed_anew(data: bytes) -> bytes:
     return data[:-32] + hashlib.sha256(data[:-32]).digest()
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 class TestReading:
     """What is read back, and what is refused."""
 

@@ -101,7 +101,9 @@ without_nul = words.map(lambda texts: [text.replace("\0", "") for text in texts]
 commands = st.sampled_from([(noun, verb) for noun, verbs in NOUNS.items() for verb in verbs])
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(command=commands, rest=without_nul, as_json=st.booleans())
 def test_any_words_end_in_a_documented_code(
     folder: Path, command: tuple[str, str], rest: list[str], as_json: bool
@@ -113,7 +115,9 @@ def test_any_words_end_in_a_documented_code(
         assert isinstance(ended.json, dict)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data(), template=st.sampled_from(NEARLY_RIGHT))
 def test_a_command_right_but_for_a_word_ends_in_a_documented_code(
     folder: Path, tmp_path: Path, data: st.DataObject, template: str
@@ -128,7 +132,9 @@ def test_a_command_right_but_for_a_word_ends_in_a_documented_code(
     assert ended.stdout == "" or isinstance(ended.json, dict)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.binary(max_size=200) | st.binary(max_size=60).map(lambda rest: b"-----BEGIN CERTIFICATE-----\n" + rest))
 def test_any_bytes_in_a_file_end_in_a_sentence(folder: Path, tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "file"

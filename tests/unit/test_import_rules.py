@@ -164,7 +164,9 @@ STORES = st.sampled_from([Store.PHONE_SAST_TRUST, Store.CALLMANAGER_TRUST, Store
 HOLDINGS = st.lists(
     st.tuples(STORES, st.integers(0, 5), st.sampled_from([OWN, "osaka", "kyoto", "upload"])), max_size=6
 )
-COLLIDING = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+COLLIDING = settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def incoming_of(shelf: list[Certificate], directory: Directory) -> list[Incoming]:

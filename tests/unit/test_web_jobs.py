@@ -28,6 +28,7 @@ from certferry.web.jobs import (
 )
 from certferry.web.leases import is_gone, own_name
 from conftest import MakeCluster
+from waiting import PATIENCE, until
 from web_site import Clock
 
 
@@ -39,7 +40,7 @@ class Gate:
         self.done = 0
 
     async def __call__(self, _progress: Progress) -> Mapping[str, Any]:
-        await asyncio.to_thread(self.open.wait, 20)
+        await asyncio.to_thread(self.open.wait, PATIENCE)
         self.done += 1
         return {"done": self.done}
 
@@ -67,7 +68,7 @@ def gate(jobs: Jobs) -> Gate:
 
 
 async def ended(jobs: Jobs, job: Job) -> Job:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(2 * PATIENCE):
         async for _ in jobs.events(job.id):
             pass
     return await jobs.find(job.id)
@@ -343,7 +344,9 @@ async def test_the_lease_is_renewed_with_the_progress_while_a_job_runs(
 
     job = await jobs.start("export", "source", "ann", in_steps)
     other = Jobs(clock, ledger, "elsewhere/pid:[1]/1/00")
+    begun = ledger._leases()
     clock.pass_by(seconds=LEASE.total_seconds() / 2)
+    await until(lambda: ledger._leases() != begun)
     assert await anext(other.events(job.id)) == {"step": "upload", "done": 1, "total": 2}
     clock.pass_by(seconds=LEASE.total_seconds() * 0.75)
     assert (await other.find(job.id)).is_running
