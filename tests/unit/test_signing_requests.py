@@ -268,3 +268,21 @@ class TestConsequences:
             foretold = cluster.consequences(purpose).lists
             _, rebuilt = cluster.regenerate(purpose)
             assert sorted(rebuilt) == sorted(foretold)
+
+
+def test_what_waits_for_a_certificate_is_told_until_its_answer_is_installed(cluster: Cluster, root: Authority) -> None:
+    assert cluster.waiting_requests() == ()
+    node = cluster.publisher.name
+    shared = cluster.request_certificate(Purpose.TOMCAT, multi_server=True)
+    tvs = cluster.request_certificate(Purpose.TVS)
+    assert cluster.request_certificate(Purpose.CAPF)
+    capf = cluster.request_certificate(Purpose.CAPF)  # in place of the first
+    waiting = [(each.purpose, each.node, each.pem) for each in cluster.waiting_requests()]
+    assert waiting == [(Purpose.CAPF, node, capf), (Purpose.TVS, node, tvs), (Purpose.TOMCAT, None, shared)]
+    assert cluster.waiting_request(Purpose.TOMCAT, None).pem == shared
+    with pytest.raises(RequestUnknownError, match=f"no CSR of tomcat waits for node {node}"):
+        cluster.waiting_request(Purpose.TOMCAT, node)
+
+    trust(cluster, Store.CAPF_TRUST, root)
+    cluster.install_certificate(Purpose.CAPF, root.sign(capf))
+    assert [each.purpose for each in cluster.waiting_requests()] == [Purpose.TVS, Purpose.TOMCAT]

@@ -174,11 +174,14 @@ async def test_a_ca_signs_a_csr_and_its_answer_is_installed(
     answer = await ann.post(f"{V1}/certificates/trust", json={"store": "tomcat-trust", "certificate": ca.pem})
     assert answer.json()["action"] == "add"
     made = await ann.post(f"{V1}/certificates/csr", json={"purpose": "tomcat", "names": ["cm.example"]})
+    (waits,) = (await ann.get(f"{V1}/certificates/csr")).json()
+    assert waits == {"purpose": "tomcat", "node": site.cluster.publisher.name, "csr": made.json()["csr"]}
     signed = signed_by(ca, rsa_key, x509.load_pem_x509_csr(made.json()["csr"].encode()))
     wanted = {"purpose": "tomcat", "certificate": signed.pem + ca.pem}
     installed = await ann.post(f"{V1}/certificates/own", json=wanted)
     assert installed.json()["certificate"]["sha256"] == signed.sha256
     assert site.cluster.identity(Purpose.TOMCAT).certificate == signed
+    assert (await ann.get(f"{V1}/certificates/csr")).json() == []
     await refused(await ann.post(f"{V1}/certificates/own", json=wanted), 409, "cert.request-unknown")
     answer = await ann.post(f"{V1}/certificates/csr", json={"purpose": "ITLRecovery"})
     await refused(answer, 400, "cert.request-impossible")

@@ -230,6 +230,24 @@ async def test_what_is_wrong_with_a_csr_is_told_beside_the_field(site: Site, typ
         assert after.form(CSR).values["purpose"] == typed["purpose"]
 
 
+async def test_a_csr_that_waits_is_downloaded_again_by_anybody_until_its_answer_comes(site: Site) -> None:
+    node = site.cluster.nodes()[0].name
+    async with reading(site) as reader:
+        assert "Waiting for a certificate" not in (await reader.open(CSR)).text
+        site.cluster.request_certificate(Purpose.TVS, node)
+        pem = site.cluster.request_certificate(Purpose.TOMCAT, multi_server=True)
+        asked = await reader.open(CSR)
+        sent = await reader.client.get(f"{CSR}/waiting/tomcat?node=")
+        none = await reader.open(f"{CSR}/waiting/tomcat?node={node}")
+    assert "Waiting for a certificate" in asked.text
+    assert f"TVS {node}" in asked.text
+    assert "tomcat Multi-server (SAN)" in asked.text
+    assert sent.text == pem
+    assert sent.headers["content-disposition"] == 'attachment; filename="tomcat.csr"'
+    assert none.status == 409
+    assert f"no CSR of tomcat waits for node {node}" in none.text
+
+
 async def test_a_csr_nobody_remembers_leads_to_the_form(site: Site) -> None:
     async with reading(site) as reader:
         assert (await reader.open(f"{CSR}/forgotten")).path == CSR

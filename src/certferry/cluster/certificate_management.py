@@ -100,6 +100,18 @@ class CertificateManagement(OpenedCluster):
             signing_requests.put_request(connection, self._seal, pending)
         return pem
 
+    def waiting_requests(self) -> tuple[signing_requests.WaitingRequest, ...]:
+        """The CSRs that wait for their certificates."""
+        with self._database.read() as connection:
+            return signing_requests.read_waiting(connection)
+
+    def waiting_request(self, purpose: Purpose, node: str | None) -> signing_requests.WaitingRequest:
+        """The CSR of ``node`` (None: the multi-server one) that waits; raises ``RequestUnknownError``."""
+        for request in self.waiting_requests():
+            if (request.purpose, request.node) == (purpose, node):
+                return request
+        raise signing_requests.no_request(purpose, node)
+
     def install_certificate(
         self, purpose: Purpose, answer: Certificate, chain: Sequence[Certificate] = (), node: str | None = None
     ) -> tuple[Identity, tuple[str, ...]]:
@@ -133,7 +145,7 @@ class CertificateManagement(OpenedCluster):
             with suppress(signing_requests.RequestUnknownError):
                 waiting.append(signing_requests.read_request(connection, self._seal, purpose, place))
         if not waiting:
-            raise signing_requests.RequestUnknownError(f"no CSR of {purpose} waits for node {node}")
+            raise signing_requests.no_request(purpose, node)
         return next((each for each in waiting if signing_requests.is_answered_by(each, answer)), waiting[0])
 
     def issue_lsc(self, device: str, phone_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> Certificate:

@@ -72,6 +72,15 @@ class CertificateOutOfDateError(Refusal):
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingRequest:
+    """What of a CSR that waits may be shown: ``node`` None is a multi-server one."""
+
+    purpose: Purpose
+    node: str | None
+    pem: str
+
+
+@dataclass(frozen=True, slots=True)
 class PendingRequest:
     """A CSR that waits for its certificate; ``node`` None is a multi-server one."""
 
@@ -99,8 +108,22 @@ def read_request(connection: Connection, seal: Seal, purpose: Purpose, node: str
     wanted = table.c.purpose == purpose.value, table.c.node == (node or "")
     row = connection.execute(select(table).where(*wanted)).first()
     if row is None:
-        raise RequestUnknownError(f"no CSR of {purpose} waits for " + (f"node {node}" if node else "all nodes"))
+        raise no_request(purpose, node)
     return PendingRequest(purpose, node, row.pem, key_of(seal.open(row.sealed_key, _context(purpose, node))))
+
+
+def no_request(purpose: Purpose, node: str | None) -> RequestUnknownError:
+    """Say that no CSR waits; ``node`` None is a multi-server one."""
+    return RequestUnknownError(f"no CSR of {purpose} waits for " + (f"node {node}" if node else "all nodes"))
+
+
+def read_waiting(connection: Connection) -> tuple[WaitingRequest, ...]:
+    """Read all CSRs that wait, without their keys, in the order of their purposes and nodes."""
+    table = schema.signing_request
+    rows = connection.execute(
+        select(table.c.purpose, table.c.node, table.c.pem).order_by(table.c.purpose, table.c.node)
+    )
+    return tuple(WaitingRequest(Purpose(row.purpose), row.node or None, row.pem) for row in rows)
 
 
 def forget_request(connection: Connection, purpose: Purpose, node: str | None) -> None:

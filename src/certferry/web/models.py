@@ -274,6 +274,12 @@ class CsrAnswer(Shape):
     csr: str
 
 
+class WaitingCsrAnswer(CsrAnswer):
+    """A certificate signing request that waits for its certificate; without a node it is for all nodes."""
+
+    node: str | None
+
+
 class UploadTrustRequest(Shape):
     """A certificate for a trust store, as PEM text."""
 

@@ -27,6 +27,7 @@ from certferry.web.models import (
     UploadOwnRequest,
     UploadTrustAnswer,
     UploadTrustRequest,
+    WaitingCsrAnswer,
 )
 from certferry.web.security import Operator
 from certferry.web.views import certificate_view, own_view, page, trust_view
@@ -116,6 +117,12 @@ def regenerate(purpose: Purpose, wanted: RegenerateRequest, cluster: ChosenClust
     told = cluster.consequences(purpose, wanted.node).sentences()
     new, rebuilt = cluster.regenerate(purpose, wanted.node, replaces=present.certificate)
     return _replaced(new, rebuilt, told)
+
+
+@router.get("/csr")
+def waiting(cluster: ChosenCluster) -> list[WaitingCsrAnswer]:
+    """List the CSRs that wait for their certificates."""
+    return [WaitingCsrAnswer(purpose=e.purpose, node=e.node, csr=e.pem) for e in cluster.waiting_requests()]
 
 
 @router.post("/csr")

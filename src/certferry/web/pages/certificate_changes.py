@@ -118,9 +118,19 @@ def show_csr(request: Request, user: Operator, key: str, download: str = "") -> 
     if outcome is None or outcome.message != "done.csr":
         return go("/security/certificate/csr")
     if download:
-        headers = {"Content-Disposition": f'attachment; filename="{outcome.values["purpose"]}.csr"'}
-        return Response(outcome.data, media_type="application/pkcs10", headers=headers)
+        return _csr_file(str(outcome.values["purpose"]), outcome.data)
     return draw(request, "certificate_csr_done.html", made=outcome, key=key)
+
+
+@router.get("/csr/waiting/{purpose}")
+def waiting_csr(context: Context, purpose: Purpose, node: str = "") -> Response:
+    """Send the CSR that waits for a node, or the multi-server one, as a file."""
+    return _csr_file(purpose.value, context.cluster.waiting_request(purpose, node or None).pem)
+
+
+def _csr_file(purpose: str, pem: str) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="{purpose}.csr"'}
+    return Response(pem, media_type="application/pkcs10", headers=headers)
 
 
 _CSR_FIELD = {"cert.request-impossible": "purpose", "cluster.name-impossible": "names", "cluster.node-unknown": "node"}
@@ -147,6 +157,7 @@ def _csr_form(request: Request, cluster: Cluster, form: Form, status: int = 200)
         purposes=list(TRUST_STORE_OF),
         multi=sorted(MULTI_SERVER),
         nodes=[node.name for node in cluster.nodes()],
+        waiting=cluster.waiting_requests(),
     )
 
 
