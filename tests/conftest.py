@@ -137,6 +137,12 @@ def key_pool() -> PooledKeys:
     return PooledKeys(48)
 
 
+@pytest.fixture(scope="session")
+def later_keys() -> PooledKeys:
+    """For what copies of templates make anew: a key from the templates' pool might be the one it takes the place of."""
+    return PooledKeys(16)
+
+
 def usual_nodes(cluster: str, count: int) -> list[Node]:
     """A publisher with CAPF and its subscribers; all run TFTP, TVS and call control."""
     everywhere = frozenset({NodeRole.TFTP, NodeRole.TVS, NodeRole.CALLMANAGER})
@@ -164,7 +170,7 @@ def cluster_templates(tmp_path_factory: pytest.TempPathFactory, key_pool: Pooled
 @pytest.fixture
 def make_cluster(
     tmp_path: Path,
-    key_pool: PooledKeys,
+    later_keys: PooledKeys,
     cluster_templates: Callable[..., Path],
     place: Callable[[Path, Path], ClusterLocation],
 ) -> MakeCluster:
@@ -185,7 +191,7 @@ def make_cluster(
         all_nodes = usual_nodes(name, nodes) if isinstance(nodes, int) else nodes
         wanted = ClusterSpec(name, Release.parse(release), all_nodes, secure=secure, **spec)
         location = place(cluster_templates(wanted, clock()), tmp_path / name)
-        return Cluster(location, keys=key_pool, clock=clock)
+        return Cluster(location, keys=later_keys, clock=clock)
 
     return make
 
