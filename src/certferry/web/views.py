@@ -19,7 +19,7 @@ from certferry.cluster.values import Identity
 from certferry.cluster.web_jobs import Job
 from certferry.trust.list_check import signature_of
 from certferry.trust.purpose import Store
-from certferry.web import models, work_models
+from certferry.web import certificate_models, models, work_models
 from certferry.wire.certificate import Certificate
 from certferry.wire.roles import Role, role_text
 from certferry.wire.trust_list import TrustList, TrustRecord
@@ -83,15 +83,15 @@ def certificate_fields(certificate: Certificate) -> dict[str, Any]:
     }
 
 
-def own_view(identity: Identity) -> models.OwnAnswer:
+def own_view(identity: Identity) -> certificate_models.OwnAnswer:
     """Describe one of the cluster's own certificates."""
     fields = certificate_fields(identity.certificate)
-    return models.OwnAnswer(purpose=identity.purpose, node=identity.node, **fields)
+    return certificate_models.OwnAnswer(purpose=identity.purpose, node=identity.node, **fields)
 
 
-def trust_view(line: TrustLine) -> models.TrustAnswer:
+def trust_view(line: TrustLine) -> certificate_models.TrustAnswer:
     """Describe an entry of a trust store."""
-    return models.TrustAnswer(
+    return certificate_models.TrustAnswer(
         store=line.store,
         sha256=line.sha256,
         subject=line.subject,
@@ -110,18 +110,18 @@ def trust_view(line: TrustLine) -> models.TrustAnswer:
 
 def certificate_view(
     certificate: Certificate, identities: Iterable[Identity], stores: Sequence[Store]
-) -> models.CertificateDetail:
+) -> certificate_models.CertificateDetail:
     """Describe a certificate with all fields."""
     uses = [each for each in identities if each.certificate == certificate]
     loaded = certificate.x509
-    return models.CertificateDetail(
+    return certificate_models.CertificateDetail(
         **certificate_fields(certificate),
         sha1=certificate.sha1,
         signature_algorithm=_algorithm(loaded),
         self_signed=certificate.is_self_signed,
         extensions=_extensions(loaded),
         alternative_names=_alternative_names(loaded),
-        used_for=[models.UseAnswer(purpose=each.purpose, node=each.node) for each in uses],
+        used_for=[certificate_models.UseAnswer(purpose=each.purpose, node=each.node) for each in uses],
         stores=list(stores),
         pem=certificate.pem,
     )
@@ -149,25 +149,27 @@ def _alternative_names(loaded: x509.Certificate) -> list[str]:
     return [str(name.value) for name in names]
 
 
-def lists_view(cluster: Cluster) -> list[models.ListAnswer]:
+def lists_view(cluster: Cluster) -> list[certificate_models.ListAnswer]:
     """Decode all trust lists of a cluster, the CTL first."""
     wanted = [("CTL", None), *(("ITL", node.name) for node in cluster.tftp_nodes())]
     found = ((kind, node, cluster.trust_list("CTL" if kind == "CTL" else "ITL", node)) for kind, node in wanted)
     return [list_view(kind, node, data) for kind, node, data in found if data is not None]
 
 
-def list_view(kind: str, node: str | None, data: bytes) -> models.ListAnswer:
+def list_view(kind: str, node: str | None, data: bytes) -> certificate_models.ListAnswer:
     """Decode a trust list."""
     parsed = TrustList.parse(data)
     header = parsed.header
-    return models.ListAnswer(
+    return certificate_models.ListAnswer(
         kind="CTL" if kind == "CTL" else "ITL",
         node=node,
         version=".".join(map(str, header.version)),
         filename=header.filename,
         timestamp=datetime.fromtimestamp(header.timestamp, UTC) if header.timestamp else None,
         digest=_DIGESTS[header.digest.name],
-        signer=models.SignerAnswer(subject=header.subject, issuer=header.issuer, serial=header.serial.hex().upper()),
+        signer=certificate_models.SignerAnswer(
+            subject=header.subject, issuer=header.issuer, serial=header.serial.hex().upper()
+        ),
         signature=signature_of(data, parsed),
         bytes=len(data),
         sha1=sha1(data, usedforsecurity=False).hexdigest().upper(),
@@ -176,8 +178,8 @@ def list_view(kind: str, node: str | None, data: bytes) -> models.ListAnswer:
     )
 
 
-def _record(record: TrustRecord) -> models.RecordAnswer:
-    return models.RecordAnswer(
+def _record(record: TrustRecord) -> certificate_models.RecordAnswer:
+    return certificate_models.RecordAnswer(
         role="SAST" if record.role == Role.SAST else role_text(record.role),
         role_code=record.role,
         subject=record.subject or "",

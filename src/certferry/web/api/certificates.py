@@ -13,13 +13,12 @@ from certferry.cluster.uploading import read_certificates, upload_trust
 from certferry.cluster.values import Identity, TrustChange
 from certferry.trust.purpose import Purpose, Store
 from certferry.web.api.shared import ChosenCluster, Context, Moment, Part, SearchText, protected
-from certferry.web.models import (
+from certferry.web.certificate_models import (
     CertificateDetail,
     ConsequencesAnswer,
     CsrAnswer,
     CsrRequest,
     OwnAnswer,
-    Page,
     RegenerateRequest,
     ReplacedAnswer,
     TrustAnswer,
@@ -29,6 +28,7 @@ from certferry.web.models import (
     UploadTrustRequest,
     WaitingCsrAnswer,
 )
+from certferry.web.models import Page
 from certferry.web.security import Operator
 from certferry.web.views import certificate_view, own_view, page, trust_view
 from certferry.wire.certificate import Certificate

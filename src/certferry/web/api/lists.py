@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from certferry.errors import UsageError
 from certferry.web.api.shared import ChosenCluster, protected
-from certferry.web.models import DeletedAnswer, ListsAnswer
+from certferry.web.certificate_models import DeletedAnswer, ListsAnswer
 from certferry.web.security import Operator
 from certferry.web.views import lists_view
 
