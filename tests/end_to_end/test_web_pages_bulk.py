@@ -1,10 +1,13 @@
 """Bulk Certificate Management on the pages: the SFTP form against a real server, buttons, jobs, undo; no browser."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from certferry.bulk.files import lock_name
+from certferry.bulk.lock import Lock, utc_now
 from certferry.bulk.settings import SftpSettings
 from certferry.cluster.values import Phone
 from certferry.serve.lab_sftp import LabSftp
@@ -223,6 +226,31 @@ async def test_an_import_shows_the_plan_happens_once_and_is_undone(sites: tuple[
         after = await here.send(await here.open(undo), undo)
         assert "was taken back" in after.text
     assert source.cluster.trust_entries() == held
+
+
+async def test_what_a_lock_stood_in_the_way_of_is_repeated_from_its_page_with_the_lock_broken(
+    sites: tuple[Site, Site], sftp: LabSftp, tmp_path: Path
+) -> None:
+    elsewhere = replace(Lock.mine("source", "export", utc_now()), machine="gone", host="gone.example")
+    async with reading(sites[0]) as reader, reading(sites[0], "bob") as looker:
+        await save(reader, sftp)
+        (lock_file,) = [folder / lock_name("source") for folder in (tmp_path / "sftp").rglob("exchange")]
+        lock_file.write_bytes(elsewhere.encode())
+        refused = await press(sites[0], reader, "export", "tftp")
+        assert "gone.example" in refused.text
+        assert "If that process is gone for good" in refused.text
+        assert f"{BULK}/export" not in [form.action for form in (await looker.open(refused.path)).forms]
+        assert lock_file.exists()
+
+        again = await reader.send(refused, f"{BULK}/export")
+        await idle(sites[0])
+        done = await reader.open(again.path)
+        assert "Successfully exported" in done.text
+        assert again.path != refused.path
+        assert not lock_file.exists()
+    assert [file.name for file in lock_file.parent.glob("*.p12") if "_tftp" not in file.name] == []
+    (note,) = [line for line in sites[0].cluster.audit_lines() if "bulk export" in line]
+    assert '"break_lock": true' in note
 
 
 async def test_an_import_goes_on_when_the_session_ends_and_its_result_is_found_after_the_login(

@@ -39,7 +39,9 @@ class LockHeldError(Refusal):
     """Somebody else is writing the same files."""
 
     code = "bulk.locked"
-    remedy = "Wait until it is done. If that process is gone for good, repeat the step with --break-lock."
+    remedy = (
+        "Wait until it is done. If that process is gone for good, repeat the step and break the lock: --break-lock."
+    )
 
 
 @dataclass(frozen=True, slots=True)

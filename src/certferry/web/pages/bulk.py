@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from certferry.bulk.lock import LockHeldError
 from certferry.cluster.web_jobs import Job
 from certferry.errors import Refusal
 from certferry.trust.purpose import BulkType
@@ -148,7 +149,8 @@ async def press(request: Request, context: Context, user: Operator, button: Butt
     kind = form["type"]
     if kind not in ("all", *BulkType):
         return await _ask(request, context, button, None, words_of(request)("error.choose"))
-    wish = ExchangeWish(() if kind == "all" else (BulkType(kind),), accept_unsigned=form.has("accept-unsigned"))
+    types = () if kind == "all" else (BulkType(kind),)
+    wish = ExchangeWish(types, form.has("accept-unsigned"), form.has("break-lock"))
     try:
         job = await _start(request, context, user, button, wish, f"{form.key}:{kind}")
     except Refusal as refusal:
@@ -194,12 +196,20 @@ async def show_job(request: Request, identifier: str) -> Response:
         "bulk_job.html",
         job=job,
         error=_told(request, job),
+        breakable=request.state.user.is_operator and _is_lock_breakable(job),
+        key=new_key(),
         total=len(changes),
         changes=page_of(shown, request.query_params),
         counts={action: sum(change["action"] == action for change in changes) for action in ACTIONS},
         action=wanted,
         sizes=SIZES,
     )
+
+
+def _is_lock_breakable(job: Job) -> bool:
+    """Whether the pages can ask for the same again without the lock that stood in its way."""
+    is_locked = job.error is not None and job.error["code"] == LockHeldError.code
+    return is_locked and job.kind in ("export", "consolidate") and len(job.asked["types"]) <= 1
 
 
 def _told(request: Request, job: Job) -> Told | None:
