@@ -47,6 +47,15 @@ async def test_what_the_console_compares_is_read_of_every_cluster(site: Site, mo
     assert reads == []
 
 
+async def test_who_vouches_for_whose_trust_lists_is_looked_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    await warm(site.app)
+    asked: list[object] = []
+    monkeypatch.setattr(Cluster, "holds", lambda *signer: asked.append(signer))
+    async with site.logged_in() as client:
+        assert (await client.get("/security/trust-lists")).status_code == 200
+    assert asked == []
+
+
 async def test_the_exchange_directory_is_looked_at_twice_as_files_of_this_second_may_change_yet(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,6 @@
 """*Security > Trust Lists*: the ITL of each TFTP node and the CTL, decoded: who signed, who is in it, who vouches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha1
@@ -88,12 +88,16 @@ class ShownList:
 @router.get("")
 def overview(request: Request, context: Context) -> Response:
     """Draw the lists of the cluster, and of the other ones where they are known."""
-    clusters = [context.cluster, *context.others.values()]
-    sides = [
-        (each.name, list(_lists(each, clusters)), each.phone_search.count(served_digests(each))) for each in clusters
-    ]
+    sides = sides_of([context.cluster, *context.others.values()])
     left = any(_is_left_of_mixed_mode(context.cluster, shown) for shown in sides[0][1])
     return draw(request, "trust_lists.html", sides=sides, left_ctl=left)
+
+
+def sides_of(clusters: Sequence[Cluster]) -> list[tuple[str, list[ShownList], Mapping[str, int]]]:
+    """Tell of each cluster its name, its lists, and how many phones hold them, by status."""
+    return [
+        (each.name, list(_lists(each, clusters)), each.phone_search.count(served_digests(each))) for each in clusters
+    ]
 
 
 @router.get("/{kind}/{node}")
@@ -120,7 +124,7 @@ def download(context: Context, kind: Literal["CTL", "ITL"], node: str) -> Respon
     return Response(data or b"", media_type="application/octet-stream", headers=headers)
 
 
-def _lists(cluster: Cluster, clusters: list[Cluster]) -> Iterator[ShownList]:
+def _lists(cluster: Cluster, clusters: Sequence[Cluster]) -> Iterator[ShownList]:
     wanted: list[tuple[Literal["CTL", "ITL"], str]] = [("CTL", CLUSTER)]
     wanted += [("ITL", node.name) for node in cluster.tftp_nodes()]
     others = [(each, VOUCHED.of(each)) for each in clusters if each.name != cluster.name]

@@ -14,6 +14,7 @@ from certferry.web.pages.drawing import environment
 from certferry.web.pages.kept import DEVICES, HOLDINGS
 from certferry.web.pages.language import LANGUAGES, table
 from certferry.web.pages.sentences import remedy_of
+from certferry.web.pages.trust_lists import sides_of
 
 
 def warm(clusters: Sequence[Cluster]) -> None:
@@ -28,6 +29,8 @@ def warm(clusters: Sequence[Cluster]) -> None:
     for here in devices:
         for there in devices:
             missing_devices(here, there)
+    with suppress(Refusal):
+        sides_of(clusters)
 
 
 def _devices(clusters: Sequence[Cluster]) -> Iterator[frozenset[str]]:
